@@ -1,0 +1,52 @@
+/*
+ * kv/consumer.h: a push consumer: what a watch, a list of keys, a history is made of.
+ *
+ *     GATHERING ── lists of all stripes, watermark ──► LISTING ── list delivered ──► LIVE
+ *         ▲                                                                            │
+ *         └──────────── fell behind (queue over its limit): gather anew from there ────┘
+ *
+ * Keeps:   messages go out in strict sequence order, each once; consumer sequences have no gaps; num_pending is exact:
+ *          what the list still holds alive, plus what is queued, plus what was dropped from the queue and will be gathered.
+ *          Nothing moves while nobody subscribes, the flow-control window is exhausted, or the connection is full.
+ * Runs on: the shard where it was created; it is found through the home shard's directory (kv/catalog).
+ */
+#ifndef KV_CONSUMER_H
+#define KV_CONSUMER_H
+
+#include "kv/consumer_config.h"
+#include "kv/feed.h"
+#include "kv/listing.h"
+
+struct consumer;
+
+/* Takes over config's memory. on_ready runs once the initial state is known, before the first delivery. */
+struct consumer *consumer_create(struct stream *stream, struct consumer_config *config,
+                                 struct bytes name, void *context,
+                                 void (*on_ready)(void *context, struct consumer *consumer));
+/* Ends it on this shard; the caller takes care of the directory. */
+void consumer_destroy(struct consumer *consumer);
+struct consumer *consumer_find(struct stream *stream, struct bytes name);
+struct consumer *consumer_next(const struct consumer *consumer);
+struct bytes consumer_name(const struct consumer *consumer);
+const struct consumer_config *consumer_config_of(const struct consumer *consumer);
+/* The members of a consumer info object, without braces. */
+void consumer_append_info(struct text *text, const struct consumer *consumer,
+                          bool with_server_metadata);
+
+/* ---- from the feed ---- */
+
+void consumer_on_record(struct consumer *consumer, struct feed_record *record);
+void consumer_on_removed(struct consumer *consumer, const uint64_t *seqs, uint64_t count);
+/* Delivers what can be delivered. */
+void consumer_pump(struct consumer *consumer);
+
+/* ---- from net ---- */
+
+void consumers_on_interest(struct kv *kv, struct bytes subject, struct bytes queue,
+                           bool is_present);
+void consumers_on_room(struct kv *kv);
+/* A message published to $JS.FC.<stream>.<consumer>.<id>; false: no consumer of this server owns it. */
+bool consumers_on_flow_control(struct kv *kv, struct bytes subject);
+void consumers_fini(struct kv *kv);
+
+#endif

@@ -1,0 +1,578 @@
+/*
+ * kv/info.c: stream info, names, list, account info.
+ */
+#include "kv/info.h"
+
+#include <stdlib.h>
+
+#include "core/subject.h"
+#include "kv/consumer.h"
+#include "kv/stripe.h"
+#include "kv/version.h"
+
+enum { NAMES_LIMIT = 1024, LIST_LIMIT = 256, SUBJECTS_LIMIT = 100000 };
+
+/* ---- gathering a stream's state ---- */
+
+struct state_question { /* then the filter */
+    struct gather *gather;
+    uint32_t stream_id;
+    uint32_t filter_bytes;
+    uint64_t with_seqs;
+};
+
+struct state_part { /* then seq_count sequences, then subjects: u32 count, u32 bytes, text */
+    uint64_t messages, bytes, first_seq, first_ns, last_seq, last_ns, subject_count;
+    uint64_t consumer_count, seq_count, subjects_found;
+};
+
+struct state_gather {
+    struct gather gather;
+    struct watermark_wait watermark;
+    struct kv *kv;
+    uint32_t stream_id;
+    struct stream_state state;
+    struct text filter;
+    bool with_seqs;
+    void *context;
+    state_done_fn *on_done;
+};
+
+void stream_state_free(struct stream_state *state)
+{
+    text_free(&state->subjects);
+    free(state->seqs);
+    *state = (struct stream_state){0};
+}
+
+struct subjects_scan {
+    struct stripe *stripe;
+    struct bytes filter;
+    struct text *out;
+    uint64_t found;
+    char *room;
+};
+
+static void subjects_on_key(void *context, struct index_key *key)
+{
+    struct subjects_scan *scan = context;
+    struct bytes subject =
+        stream_subject_of(scan->stripe->stream, index_key_bytes(key), scan->room);
+    if (!subject_matches(scan->filter, subject))
+        return;
+    uint32_t head[2] = {index_key_message_count(scan->stripe->index, key),
+                        (uint32_t)subject.count};
+    text_append(scan->out, bytes_of(head, sizeof head));
+    text_append(scan->out, subject);
+    scan->found++;
+}
+
+static void part_fill(struct state_part *part, const struct stripe *stripe)
+{
+    struct index_key *key;
+    struct message first;
+    part->messages = index_message_count(stripe->index);
+    part->bytes = index_size_bytes(stripe->index);
+    part->subject_count = index_key_count(stripe->index);
+    part->last_seq = stripe->last_seq;
+    part->last_ns = stripe->last_time_ns;
+    if (index_seek(stripe->index, 0, &key, &first)) {
+        part->first_seq = first.seq;
+        part->first_ns = first.time_ns;
+    }
+}
+
+static uint64_t count_consumers(const struct stream *stream)
+{
+    uint64_t count = 0;
+    const struct consumer *consumer = stream->feed == NULL ? NULL : stream->feed->consumers;
+    for (; consumer != NULL; consumer = consumer_next(consumer))
+        count++;
+    return count;
+}
+
+static void part_append_seqs(struct text *extra, struct state_part *part,
+                             const struct stripe *stripe)
+{
+    struct index_key *key;
+    struct message message;
+    for (uint64_t seq = 0; index_seek(stripe->index, seq, &key, &message); seq = message.seq + 1) {
+        text_append(extra, bytes_of(&message.seq, sizeof message.seq));
+        part->seq_count++;
+    }
+}
+
+static void part_append_subjects(struct text *extra, struct state_part *part,
+                                 struct stripe *stripe, struct bytes filter)
+{
+    struct subjects_scan scan = {stripe, filter, extra, 0, NULL};
+    scan.room = heap_alloc(stripe->stream->kv->shard->heap, STREAM_KEY_ROOM);
+    uint64_t cursor = 0;
+    while (index_scan(stripe->index, &cursor, 65536, subjects_on_key, &scan)) {
+    }
+    heap_free(scan.room);
+    part->subjects_found = scan.found;
+}
+
+static void state_on_question(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
+{
+    (void)bytes;
+    struct state_question *question = payload;
+    struct stream *stream = stream_by_id(&kv_of(shard)->streams, question->stream_id);
+    struct state_part part = {0};
+    struct text extra = {0};
+    if (stream != NULL) {
+        part.consumer_count = count_consumers(stream);
+        if (stream->stripe != NULL) {
+            part_fill(&part, stream->stripe);
+            if (question->with_seqs)
+                part_append_seqs(&extra, &part, stream->stripe);
+            if (question->filter_bytes > 0)
+                part_append_subjects(&extra, &part, stream->stripe,
+                                     bytes_of(question + 1, question->filter_bytes));
+        }
+    }
+    struct state_part *answer = gather_answer(shard, question->gather, from,
+                                              (uint32_t)(sizeof part + extra.count));
+    *answer = part;
+    if (extra.count > 0)
+        memcpy(answer + 1, extra.data, extra.count);
+    text_free(&extra);
+}
+
+static void state_take_seqs(struct stream_state *state, const uint64_t *seqs, uint64_t count)
+{
+    if (count == 0)
+        return;
+    state->seqs = realloc(state->seqs, (state->seq_count + count) * sizeof *seqs);
+    memcpy(state->seqs + state->seq_count, seqs, count * sizeof *seqs);
+    state->seq_count += count;
+}
+
+static void state_take_subjects(struct stream_state *state, const char *at, uint64_t found)
+{
+    for (uint64_t i = 0; i < found; i++) {
+        uint32_t head[2];
+        memcpy(head, at, sizeof head);
+        at += sizeof head;
+        if (state->subjects.count > 0)
+            text_append_literal(&state->subjects, ",");
+        text_append_json_string(&state->subjects, bytes_of(at, head[1]));
+        text_append_format(&state->subjects, ":%u", head[0]);
+        at += head[1];
+    }
+    state->subjects_found += found;
+}
+
+static void state_on_part(struct gather *gather, const void *payload, uint32_t bytes,
+                          uint32_t from)
+{
+    (void)bytes;
+    (void)from;
+    struct stream_state *state = &CONTAINER_OF(gather, struct state_gather, gather)->state;
+    const struct state_part *part = payload;
+    state->messages += part->messages;
+    state->bytes += part->bytes;
+    state->subject_count += part->subject_count;
+    state->consumer_count += part->consumer_count;
+    if (part->first_seq != 0 && (state->first_seq == 0 || part->first_seq < state->first_seq)) {
+        state->first_seq = part->first_seq;
+        state->first_ns = part->first_ns;
+    }
+    if (part->last_seq > state->last_seq) {
+        state->last_seq = part->last_seq;
+        state->last_ns = part->last_ns;
+    }
+    state_take_seqs(state, (const uint64_t *)(part + 1), part->seq_count);
+    state_take_subjects(state, (const char *)(part + 1) + part->seq_count * sizeof(uint64_t),
+                        part->subjects_found);
+}
+
+static void state_finish(struct state_gather *state)
+{
+    bool is_there = stream_by_id(&state->kv->streams, state->stream_id) != NULL;
+    state->on_done(state->context, &state->state, is_there);
+    stream_state_free(&state->state);
+    text_free(&state->filter);
+    heap_free(state);
+}
+
+static void state_on_second_watermark(struct watermark_wait *wait)
+{
+    state_finish(CONTAINER_OF(wait, struct state_gather, watermark));
+}
+
+static int seq_compare(const void *a, const void *b)
+{
+    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+    return left < right ? -1 : left > right;
+}
+
+static void state_on_parts(struct gather *gather)
+{
+    struct state_gather *state = CONTAINER_OF(gather, struct state_gather, gather);
+    if (state->state.first_seq == 0 && state->state.last_seq > 0)
+        state->state.first_seq = state->state.last_seq + 1;
+    if (state->state.seq_count > 1)
+        qsort(state->state.seqs, state->state.seq_count, sizeof(uint64_t), seq_compare);
+    struct stream *stream = stream_by_id(&state->kv->streams, state->stream_id);
+    if (stream == NULL)
+        state_finish(state);
+    else /* what the stripes counted may not be durable yet */
+        stream_wait_watermark(stream, &state->watermark, state->state.last_seq,
+                              state_on_second_watermark);
+}
+
+static void state_ask(struct watermark_wait *wait)
+{
+    struct state_gather *state = CONTAINER_OF(wait, struct state_gather, watermark);
+    struct kv *kv = state->kv;
+    for (uint32_t i = 0; i < kv->shard->count; i++) {
+        struct state_question *question =
+            gather_ask(kv, &state->gather, i, state_on_question,
+                       (uint32_t)(sizeof *question + state->filter.count));
+        question->stream_id = state->stream_id;
+        question->filter_bytes = (uint32_t)state->filter.count;
+        question->with_seqs = state->with_seqs;
+        if (state->filter.count > 0)
+            memcpy(question + 1, state->filter.data, state->filter.count);
+    }
+}
+
+void stream_state_gather(struct stream *stream, struct bytes subjects_filter, bool with_seqs,
+                         void *context, state_done_fn *on_done)
+{
+    struct state_gather *state = heap_alloc_zeroed(stream->kv->shard->heap, sizeof *state);
+    state->kv = stream->kv;
+    state->stream_id = stream->id;
+    state->with_seqs = with_seqs;
+    state->context = context;
+    state->on_done = on_done;
+    state->gather.on_part = state_on_part;
+    state->gather.on_done = state_on_parts;
+    text_append(&state->filter, subjects_filter);
+    stream_wait_watermark(stream, &state->watermark, order_last_taken(stream->order), state_ask);
+}
+
+/* ---- writing ---- */
+
+static void append_time_member(struct text *text, const char *name, uint64_t unix_ns)
+{
+    text_append_format(text, "\"%s\":\"", name);
+    text_append_time(text, unix_ns);
+    text_append_literal(text, "\"");
+}
+
+static void append_deleted(struct text *text, const struct stream_state *state)
+{
+    uint64_t next = state->first_seq;
+    const char *separator = ",\"deleted\":[";
+    for (uint64_t i = 0; i < state->seq_count; i++) {
+        for (; next < state->seqs[i]; next++) {
+            text_append_literal(text, separator);
+            text_append_u64(text, next);
+            separator = ",";
+        }
+        next = state->seqs[i] + 1;
+    }
+    for (; state->seq_count > 0 && next <= state->last_seq; next++) {
+        text_append_literal(text, separator);
+        text_append_u64(text, next);
+        separator = ",";
+    }
+    if (separator[1] == '\0')
+        text_append_literal(text, "]");
+}
+
+static void append_state(struct text *text, const struct stream_state *state)
+{
+    text_append_format(text, "{\"messages\":%llu,\"bytes\":%llu,\"first_seq\":%llu,",
+                       (unsigned long long)state->messages, (unsigned long long)state->bytes,
+                       (unsigned long long)state->first_seq);
+    append_time_member(text, "first_ts", state->first_ns);
+    text_append_format(text, ",\"last_seq\":%llu,", (unsigned long long)state->last_seq);
+    append_time_member(text, "last_ts", state->last_ns);
+    if (state->subject_count > 0)
+        text_append_format(text, ",\"num_subjects\":%llu",
+                           (unsigned long long)state->subject_count);
+    if (state->subjects_found > 0) {
+        text_append_literal(text, ",\"subjects\":{");
+        text_append(text, text_bytes(&state->subjects));
+        text_append_literal(text, "}");
+    }
+    uint64_t span =
+        state->last_seq >= state->first_seq ? state->last_seq - state->first_seq + 1 : 0;
+    if (state->messages > 0 && span > state->messages)
+        text_append_format(text, ",\"num_deleted\":%llu",
+                           (unsigned long long)(span - state->messages));
+    append_deleted(text, state);
+    text_append_format(text, ",\"consumer_count\":%llu}",
+                       (unsigned long long)state->consumer_count);
+}
+
+void info_append_stream(struct text *text, const struct stream *stream,
+                        const struct stream_state *state, bool with_server_metadata,
+                        bool with_cluster)
+{
+    text_append_literal(text, "\"config\":");
+    stream_config_append(text, &stream->config, with_server_metadata);
+    text_append_literal(text, ",");
+    append_time_member(text, "created", stream->created_ns);
+    text_append_literal(text, ",\"state\":");
+    append_state(text, state);
+    if (with_cluster) {
+        text_append_literal(text, ",\"cluster\":{\"leader\":");
+        text_append_json_string(
+            text, bytes_of_text(kv_world_options(stream->kv->world)->server_name));
+        text_append_literal(text, "}");
+    }
+    text_append_literal(text, ",");
+    append_time_member(text, "ts", shard_wall_ns(stream->kv->shard));
+}
+
+/* ---- STREAM.INFO ---- */
+
+static void info_on_state(void *context, const struct stream_state *state, bool is_there)
+{
+    struct request *request = context;
+    struct stream *stream =
+        stream_by_name(&request->kv->streams, text_bytes(&request->stream_name));
+    if (!is_there || stream == NULL) {
+        request_fail_with(request, API_STREAM_NOT_FOUND);
+        return;
+    }
+    uint64_t found = state->subjects_found;
+    struct text *text = request_begin(request);
+    text_append_format(text, ",\"total\":%llu,\"offset\":0,\"limit\":%d,",
+                       (unsigned long long)found, found > 0 ? SUBJECTS_LIMIT : 0);
+    info_append_stream(text, stream, state, true, true);
+    request_answer(request, text);
+}
+
+void info_stream(struct request *request)
+{
+    static const char *const known[] = {"offset", "deleted_details", "subjects_filter", NULL};
+    int64_t offset = 0;
+    bool with_deleted = false;
+    struct bytes filter = {0};
+    if (!request_parse(request, true) || !request_members_known(request, known) ||
+        !request_member_i64(request, "offset", &offset) ||
+        !request_member_bool(request, "deleted_details", &with_deleted) ||
+        !request_member_text(request, "subjects_filter", &filter))
+        return;
+    struct stream *stream = request_stream(request);
+    if (stream != NULL)
+        stream_state_gather(stream, filter, with_deleted, request, info_on_state);
+}
+
+/* ---- STREAM.NAMES and STREAM.LIST ---- */
+
+static int stream_compare(const void *a, const void *b)
+{
+    const struct stream *left = *(struct stream *const *)a, *right = *(struct stream *const *)b;
+    return bytes_compare(text_bytes(&left->config.name), text_bytes(&right->config.name));
+}
+
+static bool stream_listed(const struct stream *stream, struct bytes filter)
+{
+    if (stream == NULL || !stream->is_visible)
+        return false;
+    if (filter.count == 0)
+        return true;
+    for (uint32_t i = 0; i < stream->config.subject_count; i++) {
+        if (subject_is_valid(filter) &&
+            subjects_collide(text_bytes(&stream->config.subjects[i]), filter))
+            return true;
+    }
+    return false;
+}
+
+/* What NAMES and LIST page through: ids, since a stream may go while the list is made. */
+struct listed {
+    uint64_t total, offset, count, next;
+    struct text *out;
+    uint32_t ids[];
+};
+
+static struct listed *streams_listed(struct request *request, struct bytes filter, int64_t offset,
+                                     uint64_t limit)
+{
+    const struct stream_table *table = &request->kv->streams;
+    struct stream **all = malloc((table->count + 1) * sizeof(struct stream *));
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < table->by_id_capacity; i++) {
+        if (stream_listed(table->by_id[i], filter))
+            all[total++] = table->by_id[i];
+    }
+    qsort(all, total, sizeof *all, stream_compare);
+    struct listed *listed =
+        heap_alloc_zeroed(request->kv->shard->heap, sizeof *listed + limit * sizeof(uint32_t));
+    listed->total = total;
+    listed->offset = offset < 0 ? 0 : (uint64_t)offset > total ? total : (uint64_t)offset;
+    for (uint64_t i = listed->offset; i < total && listed->count < limit; i++)
+        listed->ids[listed->count++] = all[i]->id;
+    free(all);
+    request->work = listed;
+    return listed;
+}
+
+static bool read_page(struct request *request, struct bytes *filter, int64_t *offset)
+{
+    static const char *const known[] = {"offset", "subject", NULL};
+    return request_parse(request, true) && request_members_known(request, known) &&
+           request_member_i64(request, "offset", offset) &&
+           request_member_text(request, "subject", filter);
+}
+
+static void append_page(struct text *text, const struct listed *listed, uint64_t limit)
+{
+    text_append_format(text, ",\"total\":%llu,\"offset\":%llu,\"limit\":%llu,\"streams\":",
+                       (unsigned long long)listed->total, (unsigned long long)listed->offset,
+                       (unsigned long long)limit);
+}
+
+void info_names(struct request *request)
+{
+    struct bytes filter = {0};
+    int64_t offset = 0;
+    if (!read_page(request, &filter, &offset))
+        return;
+    struct listed *listed = streams_listed(request, filter, offset, NAMES_LIMIT);
+    struct text *text = request_begin(request);
+    append_page(text, listed, NAMES_LIMIT);
+    for (uint64_t i = 0; i < listed->count; i++) {
+        struct stream *stream = stream_by_id(&request->kv->streams, listed->ids[i]);
+        text_append_literal(text, i == 0 ? "[" : ",");
+        text_append_json_string(text, text_bytes(&stream->config.name));
+    }
+    text_append_literal(text, listed->count == 0 ? "null" : "]");
+    request_answer(request, text);
+}
+
+static void list_next(struct request *request);
+
+static void list_on_state(void *context, const struct stream_state *state, bool is_there)
+{
+    struct request *request = context;
+    struct listed *listed = request->work;
+    struct stream *stream =
+        stream_by_id(&request->kv->streams, listed->ids[listed->next - 1]);
+    if (is_there && stream != NULL) {
+        text_append_literal(&request->tail, request->tail.count == 0 ? "{" : ",{");
+        info_append_stream(&request->tail, stream, state, false, false);
+        text_append_literal(&request->tail, "}");
+    }
+    list_next(request);
+}
+
+static void list_next(struct request *request)
+{
+    struct listed *listed = request->work;
+    while (listed->next < listed->count) {
+        struct stream *stream =
+            stream_by_id(&request->kv->streams, listed->ids[listed->next++]);
+        if (stream != NULL) {
+            stream_state_gather(stream, (struct bytes){0}, false, request, list_on_state);
+            return;
+        }
+    }
+    struct text *text = request_begin(request);
+    append_page(text, listed, LIST_LIMIT);
+    text_append_literal(text, "[");
+    text_append(text, text_bytes(&request->tail));
+    text_append_literal(text, "]");
+    request_answer(request, text);
+}
+
+void info_list(struct request *request)
+{
+    struct bytes filter = {0};
+    int64_t offset = 0;
+    if (!read_page(request, &filter, &offset))
+        return;
+    (void)streams_listed(request, filter, offset, LIST_LIMIT);
+    text_clear(&request->tail);
+    list_next(request);
+}
+
+/* ---- INFO ---- */
+
+struct account_question {
+    struct gather *gather;
+};
+
+struct account_part {
+    uint64_t memory_bytes, file_bytes, consumers, api_total, api_errors;
+};
+
+static void account_on_question(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
+{
+    (void)bytes;
+    struct account_question *question = payload;
+    struct kv *kv = kv_of(shard);
+    struct account_part part = {.api_total = kv->api_total, .api_errors = kv->api_errors};
+    for (uint32_t i = 0; i < kv->streams.by_id_capacity; i++) {
+        struct stream *stream = kv->streams.by_id[i];
+        if (stream == NULL)
+            continue;
+        part.consumers += count_consumers(stream);
+        uint64_t size = stream->stripe == NULL ? 0 : index_size_bytes(stream->stripe->index);
+        *(stream->is_memory ? &part.memory_bytes : &part.file_bytes) += size;
+    }
+    *(struct account_part *)gather_answer(shard, question->gather, from, sizeof part) = part;
+}
+
+static void account_on_part(struct gather *gather, const void *payload, uint32_t bytes,
+                            uint32_t from)
+{
+    (void)bytes;
+    (void)from;
+    struct account_part *sum = CONTAINER_OF(gather, struct request, gather)->work;
+    const struct account_part *part = payload;
+    sum->memory_bytes += part->memory_bytes;
+    sum->file_bytes += part->file_bytes;
+    sum->consumers += part->consumers;
+    sum->api_total += part->api_total;
+    sum->api_errors += part->api_errors;
+}
+
+static void account_on_done(struct gather *gather)
+{
+    struct request *request = CONTAINER_OF(gather, struct request, gather);
+    struct kv *kv = request->kv;
+    const struct account_part *sum = request->work;
+    uint64_t streams = 0, reserved_memory = 0, reserved_file = 0;
+    for (uint32_t i = 0; i < kv->streams.by_id_capacity; i++) {
+        struct stream *stream = kv->streams.by_id[i];
+        if (stream == NULL || !stream->is_visible)
+            continue;
+        streams++;
+        if (stream->config.bytes_max > 0)
+            *(stream->is_memory ? &reserved_memory : &reserved_file) +=
+                (uint64_t)stream->config.bytes_max;
+    }
+    struct text *text = request_begin(request);
+    text_append_format(
+        text,
+        ",\"memory\":%llu,\"storage\":%llu,\"reserved_memory\":%llu,\"reserved_storage\":%llu,"
+        "\"streams\":%llu,\"consumers\":%llu,\"limits\":{\"max_memory\":-1,\"max_storage\":-1,"
+        "\"max_streams\":-1,\"max_consumers\":-1,\"max_ack_pending\":-1,"
+        "\"memory_max_stream_bytes\":-1,\"storage_max_stream_bytes\":-1,"
+        "\"max_bytes_required\":false},\"api\":{\"level\":%d,\"total\":%llu,\"errors\":%llu}",
+        (unsigned long long)sum->memory_bytes, (unsigned long long)sum->file_bytes,
+        (unsigned long long)reserved_memory, (unsigned long long)reserved_file,
+        (unsigned long long)streams, (unsigned long long)sum->consumers, KV_API_LEVEL,
+        (unsigned long long)(sum->api_total - 1), (unsigned long long)sum->api_errors);
+    request_answer(request, text);
+}
+
+void info_account(struct request *request)
+{
+    struct kv *kv = request->kv;
+    request->work = heap_alloc_zeroed(kv->shard->heap, sizeof(struct account_part));
+    request->gather.on_part = account_on_part;
+    request->gather.on_done = account_on_done;
+    for (uint32_t i = 0; i < kv->shard->count; i++)
+        (void)gather_ask(kv, &request->gather, i, account_on_question,
+                         sizeof(struct account_question));
+}

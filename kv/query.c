@@ -1,0 +1,651 @@
+/*
+ * kv/query.c: the way of a get.
+ *
+ *     connection's shard ── question ─► stripe's shard: look up, fetch, wait until what it saw is durable ── answer ─►
+ *
+ * A literal subject names its stripe; everything else asks all stripes, and the best answer wins. A question carries the
+ * reply subject and comes back with it, so that a plain get needs no state at the connection's shard.
+ */
+#include "kv/query.h"
+
+#include "core/hash.h"
+#include "core/subject.h"
+#include "kv/stripe.h"
+
+struct query_best;
+
+struct question { /* crosses shards; reply and subject follow */
+    struct origin origin;
+    struct query_best *best; /* NULL: one stripe; the answer goes straight out */
+    uint32_t stream_id;
+    uint16_t kind;
+    bool no_headers;
+    uint32_t reply_bytes, subject_bytes;
+    uint64_t seq, time_ns, hash;
+};
+
+struct answer { /* crosses shards; reply, subject, headers, value follow */
+    struct origin origin;
+    struct query_best *best;
+    uint32_t stream_id;
+    uint16_t kind;
+    bool no_headers, is_found;
+    uint32_t reply_bytes, subject_bytes, headers_bytes, value_bytes;
+    uint64_t seq, time_ns;
+};
+
+/* Several stripes were asked, or JSON is wanted: what has come so far. On the connection's shard. */
+struct query_best {
+    struct request *request; /* NULL: a direct get */
+    uint32_t waiting;
+    struct answer *answer;   /* owns a copy of the best; NULL: none found yet */
+};
+
+/* A question at its stripe, while a record is read or becomes durable. */
+struct lookup {
+    struct store_wait wait;
+    struct store_fetch fetch;
+    struct stripe *stripe;
+    uint32_t from;
+    bool is_found;
+    struct question question; /* reply and subject follow */
+};
+
+static void lookup_answer(struct stripe *stripe, const struct question *question,
+                          const struct record *record, uint32_t from);
+
+static struct bytes question_reply(const struct question *question)
+{
+    return bytes_of(question + 1, question->reply_bytes);
+}
+
+static struct bytes question_subject(const struct question *question)
+{
+    return bytes_of((const char *)(question + 1) + question->reply_bytes,
+                    question->subject_bytes);
+}
+
+/* ---- answers, on the connection's shard ---- */
+
+static void direct_status(struct kv *kv, const struct origin *origin, struct bytes reply,
+                          const char *block)
+{
+    struct msg msg = {.subject = reply, .headers = bytes_of_text(block)};
+    kv->outbox->answer(kv->outbox, origin, &msg);
+}
+
+static void append_literal_fast(struct text *text, const char *literal, size_t count)
+{
+    text_append(text, bytes_of(literal, count));
+}
+#define APPEND(text, literal) append_literal_fast(text, literal, sizeof(literal) - 1)
+
+static struct bytes direct_headers(struct text *text, const struct stream *stream,
+                                   const struct answer *answer, struct bytes subject,
+                                   struct bytes headers)
+{
+    text_clear(text);
+    if (headers.count >= 12 && bytes_start_with(headers, BYTES_LITERAL("NATS/1.0")))
+        text_append(text, bytes_of(headers.data, headers.count - 2));
+    else
+        APPEND(text, "NATS/1.0\r\n");
+    APPEND(text, "Nats-Stream: ");
+    text_append(text, text_bytes(&stream->config.name));
+    APPEND(text, "\r\nNats-Subject: ");
+    text_append(text, subject);
+    APPEND(text, "\r\nNats-Sequence: ");
+    text_append_u64(text, answer->seq);
+    APPEND(text, "\r\nNats-Time-Stamp: ");
+    text_append_time(text, answer->time_ns);
+    APPEND(text, "\r\n\r\n");
+    return text_bytes(text);
+}
+
+struct answer_texts {
+    struct bytes reply, subject, headers, value;
+};
+
+static struct answer_texts texts_of(const struct answer *answer)
+{
+    const char *at = (const char *)(answer + 1);
+    struct answer_texts texts;
+    texts.reply = bytes_of(at, answer->reply_bytes);
+    texts.subject = bytes_of(at += answer->reply_bytes, answer->subject_bytes);
+    texts.headers = bytes_of(at += answer->subject_bytes, answer->headers_bytes);
+    texts.value = bytes_of(at + answer->headers_bytes, answer->value_bytes);
+    return texts;
+}
+
+static void direct_answer(struct kv *kv, const struct answer *answer,
+                          const struct answer_texts *texts)
+{
+    struct stream *stream = stream_by_id(&kv->streams, answer->stream_id);
+    if (!answer->is_found || stream == NULL) {
+        direct_status(kv, &answer->origin, texts->reply,
+                      "NATS/1.0 404 Message Not Found\r\n\r\n");
+        return;
+    }
+    struct msg msg = {.subject = texts->reply, .payload = texts->value};
+    if (!answer->no_headers)
+        msg.headers =
+            direct_headers(&kv->scratch, stream, answer, texts->subject, texts->headers);
+    kv->outbox->answer(kv->outbox, &answer->origin, &msg);
+}
+
+static void msg_get_answer(struct request *request, const struct answer *answer)
+{
+    if (answer == NULL) {
+        request_fail_with(request, API_NO_MESSAGE_FOUND);
+        return;
+    }
+    struct answer_texts texts = texts_of(answer);
+    struct text *text = request_begin(request);
+    text_append_literal(text, ",\"message\":{\"subject\":");
+    text_append_json_string(text, texts.subject);
+    text_append_format(text, ",\"seq\":%llu", (unsigned long long)answer->seq);
+    if (texts.headers.count > 0 && !answer->no_headers) {
+        text_append_literal(text, ",\"hdrs\":\"");
+        text_append_base64(text, texts.headers);
+        text_append_literal(text, "\"");
+    }
+    if (texts.value.count > 0) {
+        text_append_literal(text, ",\"data\":\"");
+        text_append_base64(text, texts.value);
+        text_append_literal(text, "\"");
+    }
+    text_append_literal(text, ",\"time\":\"");
+    text_append_time(text, answer->time_ns);
+    text_append_literal(text, "\"}");
+    request->kv->api_total--; /* nats-server does not count this one */
+    request_answer(request, text);
+}
+
+static bool is_better(const struct answer *answer, const struct answer *best)
+{
+    if (best == NULL)
+        return true;
+    return answer->kind == QUERY_LAST ? answer->seq > best->seq : answer->seq < best->seq;
+}
+
+static void best_take(struct kv *kv, const struct answer *answer, uint32_t bytes)
+{
+    struct query_best *best = answer->best;
+    if (answer->is_found && is_better(answer, best->answer)) {
+        heap_free(best->answer);
+        best->answer = heap_alloc(kv->shard->heap, bytes);
+        memcpy(best->answer, answer, bytes);
+    }
+    if (--best->waiting > 0)
+        return;
+    const struct answer *chosen = best->answer != NULL ? best->answer : answer;
+    struct answer_texts texts = texts_of(chosen);
+    if (best->request != NULL)
+        msg_get_answer(best->request, best->answer);
+    else
+        direct_answer(kv, chosen, &texts);
+    heap_free(best->answer);
+    heap_free(best);
+}
+
+static void query_on_answer(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
+{
+    (void)from;
+    struct answer *answer = payload;
+    if (answer->best != NULL) {
+        best_take(kv_of(shard), answer, bytes);
+        return;
+    }
+    struct answer_texts texts = texts_of(answer);
+    direct_answer(kv_of(shard), answer, &texts);
+}
+
+/* ---- at the stripe ---- */
+
+static void answer_fill(struct answer *answer, const struct question *question,
+                        const struct record *record)
+{
+    *answer = (struct answer){
+        .origin = question->origin,
+        .best = question->best,
+        .stream_id = question->stream_id,
+        .kind = question->kind,
+        .no_headers = question->no_headers,
+        .is_found = record != NULL,
+        .reply_bytes = question->reply_bytes,
+    };
+    if (record == NULL)
+        return;
+    answer->subject_bytes = (uint32_t)record->key.count;
+    answer->headers_bytes = (uint32_t)record->headers.count;
+    answer->value_bytes = (uint32_t)record->value.count;
+    answer->seq = record->seq;
+    answer->time_ns = record->time_ns;
+}
+
+static void append_bytes(char **at, struct bytes bytes)
+{
+    if (bytes.count > 0)
+        memcpy(*at, bytes.data, bytes.count);
+    *at += bytes.count;
+}
+
+static void lookup_answer(struct stripe *stripe, const struct question *question,
+                          const struct record *record, uint32_t from)
+{
+    struct kv *kv = stripe->stream->kv;
+    struct answer head;
+    answer_fill(&head, question, record);
+    if (from == kv->shard->index && question->best == NULL) {
+        struct answer_texts texts = {.reply = question_reply(question)};
+        if (record != NULL) {
+            texts.subject = record->key;
+            texts.headers = record->headers;
+            texts.value = record->value;
+        }
+        direct_answer(kv, &head, &texts);
+        return;
+    }
+    uint32_t bytes = (uint32_t)sizeof head + head.reply_bytes + head.subject_bytes +
+                     head.headers_bytes + head.value_bytes;
+    struct answer *answer = mailbox_reserve(kv->shard, from, query_on_answer, bytes);
+    *answer = head;
+    char *at = (char *)(answer + 1);
+    append_bytes(&at, question_reply(question));
+    if (record == NULL)
+        return;
+    append_bytes(&at, record->key);
+    append_bytes(&at, record->headers);
+    append_bytes(&at, record->value);
+}
+
+static struct lookup *lookup_create(struct stripe *stripe, const struct question *question,
+                                    uint32_t from)
+{
+    size_t texts = (size_t)question->reply_bytes + question->subject_bytes;
+    struct lookup *lookup =
+        heap_alloc(stripe->stream->kv->shard->heap, sizeof *lookup + texts);
+    memset(lookup, 0, sizeof *lookup);
+    memcpy(&lookup->question, question, sizeof *question + texts);
+    lookup->stripe = stripe;
+    lookup->from = from;
+    stripe->pending_count++;
+    return lookup;
+}
+
+static void lookup_finish(struct lookup *lookup)
+{
+    struct stripe *stripe = lookup->stripe;
+    lookup_answer(stripe, &lookup->question, lookup->is_found ? &lookup->fetch.record : NULL,
+                  lookup->from);
+    if (lookup->is_found)
+        stripe_fetch_release(stripe, &lookup->fetch);
+    stripe->pending_count--;
+    heap_free(lookup);
+}
+
+static void lookup_on_durable(struct store_wait *wait)
+{
+    lookup_finish(CONTAINER_OF(wait, struct lookup, wait));
+}
+
+static void lookup_on_fetched(struct store_fetch *fetch, enum status status)
+{
+    struct lookup *lookup = CONTAINER_OF(fetch, struct lookup, fetch);
+    lookup->is_found = status == STATUS_OK; /* damage was said by the store; never a wrong value */
+    lookup_finish(lookup);
+}
+
+/* The state seen is not durable yet: answer when it is. */
+static void lookup_wait(struct stripe *stripe, struct lookup *lookup)
+{
+    lookup->wait.on_durable = lookup_on_durable;
+    if (!store_wait_durable(stripe->stream->kv->store, &lookup->wait))
+        lookup_finish(lookup);
+}
+
+static void lookup_found(struct stripe *stripe, const struct question *question,
+                         const struct message *message, uint32_t from)
+{
+    struct store_fetch fetch = {0};
+    bool is_durable = stripe_is_durable(stripe, message->where);
+    if (is_durable && stripe->stream->is_memory) {
+        (void)stripe_fetch(stripe, message->where, &fetch, NULL);
+        lookup_answer(stripe, question, &fetch.record, from);
+        stripe_fetch_release(stripe, &fetch);
+        return;
+    }
+    struct lookup *lookup = lookup_create(stripe, question, from);
+    bool is_here = stripe_fetch(stripe, message->where, &lookup->fetch, lookup_on_fetched);
+    if (!is_here)
+        return;
+    lookup->is_found = true;
+    if (is_durable)
+        lookup_finish(lookup);
+    else
+        lookup_wait(stripe, lookup);
+}
+
+static bool match(const struct stripe *stripe, struct bytes pattern, const struct index_key *key,
+                  char *room)
+{
+    return pattern.count == 0 ||
+           subject_matches(pattern, stream_subject_of(stripe->stream, index_key_bytes(key), room));
+}
+
+static bool find_by_walk(const struct stripe *stripe, const struct question *question,
+                         struct message *message_out)
+{
+    char *room = heap_alloc(stripe->stream->kv->shard->heap, STREAM_KEY_ROOM);
+    struct bytes pattern = question_subject(question);
+    struct index_key *key;
+    bool is_last = question->kind == QUERY_LAST, is_found = false;
+    uint64_t seq = is_last ? UINT64_MAX : question->seq;
+    while (!is_found && (is_last ? index_seek_back(stripe->index, seq, &key, message_out)
+                                 : index_seek(stripe->index, seq, &key, message_out))) {
+        is_found = message_out->time_ns >= question->time_ns && match(stripe, pattern, key, room);
+        if (is_last && message_out->seq == 0)
+            break;
+        seq = is_last ? message_out->seq - 1 : message_out->seq + 1;
+    }
+    heap_free(room);
+    return is_found;
+}
+
+static bool find_by_key(const struct stripe *stripe, const struct question *question,
+                        struct message *message_out)
+{
+    char room[STREAM_KEY_ROOM];
+    struct bytes key = stream_key_of(stripe->stream, question_subject(question), room);
+    struct index_key *entry = stripe_find(stripe, key, question->hash);
+    if (entry == NULL)
+        return false;
+    *message_out = index_key_newest(entry);
+    if (question->kind == QUERY_LAST)
+        return true;
+    uint32_t count = index_key_message_count(stripe->index, entry);
+    for (uint32_t i = 0; i < count; i++) {
+        *message_out = index_key_message(stripe->index, entry, i);
+        if (message_out->seq >= question->seq && message_out->time_ns >= question->time_ns)
+            return true;
+    }
+    return false;
+}
+
+static bool find_message(const struct stripe *stripe, const struct question *question,
+                         struct message *message_out)
+{
+    struct index_key *key;
+    struct bytes subject = question_subject(question);
+    if (question->kind == QUERY_SEQ)
+        return index_find_seq(stripe->index, question->seq, &key, message_out);
+    if (subject.count > 0 && subject_is_literal(subject))
+        return find_by_key(stripe, question, message_out);
+    return find_by_walk(stripe, question, message_out);
+}
+
+static void query_at_stripe(struct stripe *stripe, const struct question *question, uint32_t from)
+{
+    struct message message;
+    if (find_message(stripe, question, &message)) {
+        lookup_found(stripe, question, &message, from);
+        return;
+    }
+    if (stripe->pending_removals == 0)
+        lookup_answer(stripe, question, NULL, from);
+    else /* it may be absent only because of a removal that is not durable */
+        lookup_wait(stripe, lookup_create(stripe, question, from));
+}
+
+static void query_on_question(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
+{
+    (void)bytes;
+    struct question *question = payload;
+    struct stream *stream = stream_by_id(&kv_of(shard)->streams, question->stream_id);
+    if (stream != NULL && stream->stripe != NULL) {
+        query_at_stripe(stream->stripe, question, from);
+        return;
+    }
+    struct answer *answer = mailbox_reserve(shard, from, query_on_answer,
+                                            (uint32_t)sizeof *answer + question->reply_bytes);
+    answer_fill(answer, question, NULL);
+    memcpy(answer + 1, question + 1, question->reply_bytes);
+}
+
+/* ---- asking ---- */
+
+struct ask {
+    struct bytes reply, subject;
+    struct question head;
+};
+
+static void ask_stripe(struct stream *stream, const struct ask *ask, uint32_t to)
+{
+    struct kv *kv = stream->kv;
+    uint32_t bytes = (uint32_t)(sizeof ask->head + ask->reply.count + ask->subject.count);
+    bool is_local = to == kv->shard->index && ask->head.best == NULL && bytes <= 1024;
+    char room[1024] __attribute__((aligned(16)));
+    struct question *question =
+        is_local ? (struct question *)room
+                 : mailbox_reserve(kv->shard, to, query_on_question, bytes);
+    *question = ask->head;
+    char *at = (char *)(question + 1);
+    append_bytes(&at, ask->reply);
+    append_bytes(&at, ask->subject);
+    if (is_local)
+        query_at_stripe(stream->stripe, question, kv->shard->index);
+}
+
+static void query_ask(struct stream *stream, struct ask *ask, struct request *request)
+{
+    struct kv *kv = stream->kv;
+    char room[STREAM_KEY_ROOM];
+    ask->head.stream_id = stream->id;
+    ask->head.reply_bytes = (uint32_t)ask->reply.count;
+    ask->head.subject_bytes = (uint32_t)ask->subject.count;
+    bool is_literal = ask->head.kind != QUERY_SEQ && ask->subject.count > 0 &&
+                      subject_is_literal(ask->subject);
+    uint32_t first = 0, count = stream->stripe_count;
+    if (is_literal) {
+        struct bytes key = stream_key_of(stream, ask->subject, room);
+        ask->head.hash = hash_bytes(key.data, key.count);
+        first = stripe_of_hash(stream, ask->head.hash);
+        count = 1;
+    }
+    if (request != NULL || count > 1) {
+        ask->head.best = heap_alloc_zeroed(kv->shard->heap, sizeof(struct query_best));
+        ask->head.best->request = request;
+        ask->head.best->waiting = count;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        ask_stripe(stream, ask, stripe_shard(stream, first + i));
+}
+
+/* ---- DIRECT.GET ---- */
+
+static bool direct_body_is_fine(struct kv *kv, const struct origin *origin, const struct msg *msg,
+                                bool *no_headers_out);
+
+void query_direct_subject(struct stream *stream, const struct origin *origin,
+                          const struct msg *msg, struct bytes subject)
+{
+    struct ask ask = {.reply = msg->reply, .subject = subject};
+    ask.head.origin = *origin;
+    ask.head.kind = QUERY_LAST;
+    if (msg->payload.count > 0 &&
+        !direct_body_is_fine(stream->kv, origin, msg, &ask.head.no_headers))
+        return;
+    if (subject.count >= RECORD_KEY_BYTES_MAX) {
+        direct_status(stream->kv, origin, msg->reply, "NATS/1.0 404 Message Not Found\r\n\r\n");
+        return;
+    }
+    query_ask(stream, &ask, NULL);
+}
+
+static bool has_member(const struct json *json, const char *name)
+{
+    const struct json *value = json_member(json, name);
+    int64_t number = 0;
+    if (value == NULL || json_type(value) == JSON_NULL)
+        return false;
+    if (json_type(value) == JSON_NUMBER)
+        return !json_i64(value, &number) || number != 0;
+    return json_type(value) != JSON_STRING || json_string(value).count > 0;
+}
+
+static struct json *direct_parse(struct bytes body)
+{
+    const char *why;
+    struct bytes rest;
+    struct json *json = json_parse(body, &rest, &why);
+    if (json != NULL && (rest.count > 0 ||
+                         (json_type(json) != JSON_OBJECT && json_type(json) != JSON_NULL))) {
+        json_free(json);
+        json = NULL;
+    }
+    return json;
+}
+
+static bool json_wants_no_headers(const struct json *json)
+{
+    const struct json *value = json_member(json, "no_hdr");
+    return value != NULL && json_type(value) == JSON_BOOL && json_bool(value);
+}
+
+static bool direct_body_is_fine(struct kv *kv, const struct origin *origin, const struct msg *msg,
+                                bool *no_headers_out)
+{
+    static const char *const refused[] = {"seq",        "last_by_subj", "next_by_subj",
+                                          "multi_last", "batch",        "start_time",
+                                          "up_to_seq",  "up_to_time"};
+    struct json *json = direct_parse(msg->payload);
+    if (json == NULL) {
+        direct_status(kv, origin, msg->reply, "NATS/1.0 408 Malformed Request\r\n\r\n");
+        return false;
+    }
+    bool is_bad = false;
+    for (unsigned i = 0; i < COUNT_OF(refused) && json_type(json) == JSON_OBJECT; i++)
+        is_bad = is_bad || has_member(json, refused[i]);
+    if (json_type(json) == JSON_OBJECT)
+        *no_headers_out = json_wants_no_headers(json);
+    json_free(json);
+    if (is_bad)
+        direct_status(kv, origin, msg->reply, "NATS/1.0 408 Bad Request\r\n\r\n");
+    return !is_bad;
+}
+
+/* What a body asks for; false: `status` says why not. */
+static bool ask_from_json(struct ask *ask, const struct json *json, const char **status)
+{
+    bool has_seq = has_member(json, "seq"), has_last = has_member(json, "last_by_subj");
+    bool has_next = has_member(json, "next_by_subj"), has_time = has_member(json, "start_time");
+    *status = "NATS/1.0 408 Bad Request\r\n\r\n";
+    if ((has_seq && (has_last || has_time)) || (has_last && (has_time || has_next)))
+        return false;
+    if (has_member(json, "batch") || has_member(json, "multi_last")) {
+        *status = "NATS/1.0 408 Batch Not Supported Yet\r\n\r\n";
+        return false;
+    }
+    *status = "NATS/1.0 408 Empty Request\r\n\r\n";
+    if (!has_seq && !has_last && !has_next && !has_time)
+        return false;
+    *status = "NATS/1.0 408 Malformed Request\r\n\r\n";
+    if (has_seq && !json_u64(json_member(json, "seq"), &ask->head.seq))
+        return false;
+    const char *name = has_last ? "last_by_subj" : "next_by_subj";
+    if ((has_last || has_next) && json_type(json_member(json, name)) != JSON_STRING)
+        return false;
+    if (has_time && (json_type(json_member(json, "start_time")) != JSON_STRING ||
+                     !text_parse_time(json_string(json_member(json, "start_time")),
+                                      &ask->head.time_ns)))
+        return false;
+    if (has_last || has_next)
+        ask->subject = json_string(json_member(json, name));
+    ask->head.kind = has_last ? QUERY_LAST : has_next || has_time ? QUERY_NEXT : QUERY_SEQ;
+    ask->head.no_headers = json_wants_no_headers(json);
+    return ask->subject.count < RECORD_KEY_BYTES_MAX;
+}
+
+void query_direct_json(struct stream *stream, const struct origin *origin, const struct msg *msg)
+{
+    struct ask ask = {.reply = msg->reply};
+    ask.head.origin = *origin;
+    const char *status = "NATS/1.0 408 Empty Request\r\n\r\n";
+    if (msg->payload.count == 0) {
+        direct_status(stream->kv, origin, msg->reply, status);
+        return;
+    }
+    struct json *json = direct_parse(msg->payload);
+    if (json == NULL)
+        status = "NATS/1.0 408 Malformed Request\r\n\r\n";
+    if (json != NULL && json_type(json) == JSON_OBJECT && ask_from_json(&ask, json, &status))
+        query_ask(stream, &ask, NULL);
+    else
+        direct_status(stream->kv, origin, msg->reply, status);
+    json_free(json);
+}
+
+/* ---- STREAM.MSG.GET ---- */
+
+static bool msg_get_is_valid(const struct request *request)
+{
+    const struct json *json = request->json;
+    if (json == NULL)
+        return false;
+    bool has_seq = has_member(json, "seq"), has_last = has_member(json, "last_by_subj");
+    bool has_next = has_member(json, "next_by_subj"), has_time = has_member(json, "start_time");
+    if (has_member(json, "batch") || has_member(json, "max_bytes"))
+        return false;
+    if ((has_seq && (has_last || has_time)) || (has_last && (has_time || has_next)))
+        return false;
+    return has_seq || has_last || has_next || has_time;
+}
+
+static bool msg_get_read(struct request *request, struct ask *ask)
+{
+    static const char *const known[] = {"seq",        "last_by_subj", "next_by_subj", "start_time",
+                                        "no_hdr",     "batch",        "max_bytes",    "multi_last",
+                                        "up_to_seq",  "up_to_time",   NULL};
+    struct bytes last = {0}, next = {0}, time = {0};
+    if (!request_members_known(request, known) ||
+        !request_member_u64(request, "seq", &ask->head.seq) ||
+        !request_member_text(request, "last_by_subj", &last) ||
+        !request_member_text(request, "next_by_subj", &next) ||
+        !request_member_text(request, "start_time", &time) ||
+        !request_member_bool(request, "no_hdr", &ask->head.no_headers))
+        return false;
+    if (!msg_get_is_valid(request)) {
+        request_fail_with(request, API_BAD_REQUEST);
+        return false;
+    }
+    if (time.count > 0 && !text_parse_time(time, &ask->head.time_ns)) {
+        struct api_failure failure;
+        api_fail(&failure, API_INVALID_JSON, "parsing time: not RFC 3339");
+        request_fail(request, &failure, NULL);
+        return false;
+    }
+    ask->subject = last.count > 0 ? last : next;
+    ask->head.kind = last.count > 0                   ? QUERY_LAST
+                     : next.count > 0 || time.count > 0 ? QUERY_NEXT
+                                                        : QUERY_SEQ;
+    return true;
+}
+
+void query_msg_get(struct request *request)
+{
+    struct ask ask = {0};
+    ask.head.origin = request->origin;
+    if (request->payload.count == 0) {
+        request_fail_with(request, API_BAD_REQUEST);
+        return;
+    }
+    if (!request_parse(request, false) || !msg_get_read(request, &ask))
+        return;
+    struct stream *stream = request_stream(request);
+    if (stream == NULL)
+        return;
+    if (ask.subject.count >= RECORD_KEY_BYTES_MAX) {
+        request_fail_with(request, API_NO_MESSAGE_FOUND);
+        return;
+    }
+    query_ask(stream, &ask, request);
+}

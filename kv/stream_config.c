@@ -1,0 +1,461 @@
+/*
+ * kv/stream_config.c: reading a stream's configuration from JSON, and writing it.
+ *
+ * One table of members feeds both directions; its order is the order of nats-server's answers. The checks are in
+ * stream_check.c.
+ */
+#include "kv/stream_config.h"
+
+#include <stdlib.h>
+#include <strings.h>
+
+#include "core/assert.h"
+#include "kv/version.h"
+
+enum member_kind {
+    MEMBER_TEXT,
+    MEMBER_SUBJECTS,
+    MEMBER_BOOL,
+    MEMBER_NUMBER,   /* int64_t */
+    MEMBER_U64,
+    MEMBER_WORD,     /* an enumeration, uint8_t */
+    MEMBER_FLAG_WORD, /* compression: bool */
+    MEMBER_OBJECT,   /* kept as given */
+    MEMBER_METADATA,
+    MEMBER_PEDANTIC,
+    MEMBER_UNSUPPORTED, /* refused in words unless empty, false or null */
+};
+
+enum member_output { OUT_ALWAYS, OUT_IF_SET, OUT_NEVER };
+
+struct member {
+    const char *name;
+    enum member_kind kind;
+    enum member_output output;
+    size_t offset;
+    const char *words[3]; /* MEMBER_WORD: the values, in the order of the enumeration */
+};
+
+#define AT(field) offsetof(struct stream_config, field)
+static const struct member members[] = {
+    {"name", MEMBER_TEXT, OUT_ALWAYS, AT(name), {0}},
+    {"description", MEMBER_TEXT, OUT_IF_SET, AT(description), {0}},
+    {"subjects", MEMBER_SUBJECTS, OUT_IF_SET, AT(subjects), {0}},
+    {"retention", MEMBER_WORD, OUT_ALWAYS, SIZE_MAX, {"limits"}},
+    {"max_consumers", MEMBER_NUMBER, OUT_ALWAYS, AT(consumers_max), {0}},
+    {"max_msgs", MEMBER_NUMBER, OUT_ALWAYS, AT(messages_max), {0}},
+    {"max_bytes", MEMBER_NUMBER, OUT_ALWAYS, AT(bytes_max), {0}},
+    {"max_age", MEMBER_NUMBER, OUT_ALWAYS, AT(age_max_ns), {0}},
+    {"max_msgs_per_subject", MEMBER_NUMBER, OUT_ALWAYS, AT(messages_per_subject_max), {0}},
+    {"max_msg_size", MEMBER_NUMBER, OUT_IF_SET, AT(message_size_max), {0}},
+    {"discard", MEMBER_WORD, OUT_ALWAYS, AT(discard), {"old", "new"}},
+    {"storage", MEMBER_WORD, OUT_ALWAYS, AT(storage), {"file", "memory"}},
+    {"num_replicas", MEMBER_NUMBER, OUT_ALWAYS, AT(replicas), {0}},
+    {"no_ack", MEMBER_BOOL, OUT_IF_SET, AT(no_ack), {0}},
+    {"duplicate_window", MEMBER_NUMBER, OUT_IF_SET, AT(duplicate_window_ns), {0}},
+    {"placement", MEMBER_OBJECT, OUT_IF_SET, AT(placement), {0}},
+    {"mirror", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
+    {"sources", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
+    {"compression", MEMBER_FLAG_WORD, OUT_ALWAYS, AT(is_s2), {"none", "s2"}},
+    {"first_seq", MEMBER_U64, OUT_IF_SET, AT(first_seq), {0}},
+    {"subject_transform", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
+    {"republish", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
+    {"allow_direct", MEMBER_BOOL, OUT_ALWAYS, AT(allow_direct), {0}},
+    {"mirror_direct", MEMBER_BOOL, OUT_ALWAYS, AT(mirror_direct), {0}},
+    {"discard_new_per_subject", MEMBER_BOOL, OUT_IF_SET, AT(discard_new_per_subject), {0}},
+    {"sealed", MEMBER_BOOL, OUT_ALWAYS, AT(sealed), {0}},
+    {"deny_delete", MEMBER_BOOL, OUT_ALWAYS, AT(deny_delete), {0}},
+    {"deny_purge", MEMBER_BOOL, OUT_ALWAYS, AT(deny_purge), {0}},
+    {"allow_rollup_hdrs", MEMBER_BOOL, OUT_ALWAYS, AT(allow_rollup), {0}},
+    {"consumer_limits", MEMBER_OBJECT, OUT_ALWAYS, AT(consumer_limits), {0}},
+    {"allow_msg_ttl", MEMBER_BOOL, OUT_ALWAYS, AT(allow_msg_ttl), {0}},
+    {"subject_delete_marker_ttl", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
+    {"allow_msg_counter", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
+    {"allow_atomic", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
+    {"allow_msg_schedules", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
+    {"persist_mode", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
+    {"allow_batched", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
+    {"metadata", MEMBER_METADATA, OUT_ALWAYS, AT(metadata), {0}},
+    {"pedantic", MEMBER_PEDANTIC, OUT_NEVER, AT(is_pedantic), {0}},
+};
+
+static void subjects_free(struct stream_config *config)
+{
+    for (uint32_t i = 0; i < config->subject_count; i++)
+        text_free(&config->subjects[i]);
+    free(config->subjects);
+    config->subjects = NULL;
+    config->subject_count = 0;
+}
+
+static void metadata_free(struct stream_config *config)
+{
+    for (uint32_t i = 0; i < config->metadata_count; i++) {
+        text_free(&config->metadata[i].key);
+        text_free(&config->metadata[i].value);
+    }
+    free(config->metadata);
+    config->metadata = NULL;
+    config->metadata_count = 0;
+}
+
+void stream_config_free(struct stream_config *config)
+{
+    text_free(&config->name);
+    text_free(&config->description);
+    text_free(&config->placement);
+    text_free(&config->consumer_limits);
+    subjects_free(config);
+    metadata_free(config);
+    *config = (struct stream_config){0};
+}
+
+/* ---- reading ---- */
+
+static bool fail_type(struct api_failure *failure, const struct json *value,
+                      const struct member *member, const char *wanted)
+{
+    return api_fail(failure, API_INVALID_JSON,
+                    "json: cannot unmarshal %s into Go struct field StreamConfig.%s of type %s",
+                    json_type_words(json_type(value)), member->name, wanted);
+}
+
+static void text_set(struct text *text, struct bytes bytes)
+{
+    text_clear(text);
+    text_append(text, bytes);
+}
+
+/* Writes a parsed value back as compact JSON: what is kept "as given". */
+static void json_append(struct text *text, const struct json *value)
+{
+    switch (json_type(value)) {
+    case JSON_NULL: text_append_literal(text, "null"); return;
+    case JSON_BOOL: text_append_literal(text, json_bool(value) ? "true" : "false"); return;
+    case JSON_STRING: text_append_json_string(text, json_string(value)); return;
+    case JSON_NUMBER: {
+        int64_t number = 0;
+        (void)json_i64(value, &number); /* fractions do not occur in what is kept */
+        text_append_i64(text, number);
+        return;
+    }
+    case JSON_ARRAY:
+    case JSON_OBJECT: break;
+    }
+    bool is_object = json_type(value) == JSON_OBJECT;
+    text_append_literal(text, is_object ? "{" : "[");
+    const char *separator = "";
+    for (const struct json *child = json_first(value); child != NULL; child = json_next(child)) {
+        text_append_literal(text, separator);
+        separator = ",";
+        if (is_object) {
+            text_append_json_string(text, json_name(child));
+            text_append_literal(text, ":");
+        }
+        json_append(text, child);
+    }
+    text_append_literal(text, is_object ? "}" : "]");
+}
+
+static bool read_subjects(struct stream_config *config, const struct json *value,
+                          const struct member *member, struct api_failure *failure)
+{
+    if (json_type(value) != JSON_ARRAY)
+        return fail_type(failure, value, member, "[]string");
+    uint32_t count = 0;
+    for (const struct json *item = json_first(value); item != NULL; item = json_next(item), count++)
+        if (json_type(item) != JSON_STRING)
+            return fail_type(failure, item, member, "string");
+    if (count > STREAM_SUBJECTS_MAX)
+        return api_fail(failure, API_STREAM_INVALID_CONFIG, "a stream takes at most %d subjects",
+                        STREAM_SUBJECTS_MAX);
+    subjects_free(config);
+    config->subjects = calloc(count == 0 ? 1 : count, sizeof *config->subjects);
+    for (const struct json *item = json_first(value); item != NULL; item = json_next(item))
+        text_append(&config->subjects[config->subject_count++], json_string(item));
+    return true;
+}
+
+static int metadata_compare(const void *a, const void *b)
+{
+    return bytes_compare(text_bytes(&((const struct stream_metadata *)a)->key),
+                         text_bytes(&((const struct stream_metadata *)b)->key));
+}
+
+static bool metadata_is_servers(struct bytes key)
+{
+    return bytes_equal(key, BYTES_LITERAL("_nats.ver")) ||
+           bytes_equal(key, BYTES_LITERAL("_nats.level")) ||
+           bytes_equal(key, BYTES_LITERAL("_nats.req.level"));
+}
+
+static bool read_metadata(struct stream_config *config, const struct json *value,
+                          const struct member *member, struct api_failure *failure)
+{
+    if (json_type(value) != JSON_OBJECT)
+        return fail_type(failure, value, member, "map[string]string");
+    uint32_t count = 0;
+    for (const struct json *item = json_first(value); item != NULL; item = json_next(item), count++)
+        if (json_type(item) != JSON_STRING && json_type(item) != JSON_NULL)
+            return fail_type(failure, item, member, "string");
+    metadata_free(config);
+    config->metadata = calloc(count == 0 ? 1 : count, sizeof *config->metadata);
+    for (const struct json *item = json_first(value); item != NULL; item = json_next(item)) {
+        if (metadata_is_servers(json_name(item)))
+            continue;
+        struct stream_metadata *row = &config->metadata[config->metadata_count++];
+        text_append(&row->key, json_name(item));
+        if (json_type(item) == JSON_STRING)
+            text_append(&row->value, json_string(item));
+    }
+    qsort(config->metadata, config->metadata_count, sizeof *config->metadata, metadata_compare);
+    return true;
+}
+
+static bool read_word(struct stream_config *config, const struct json *value,
+                      const struct member *member, struct api_failure *failure)
+{
+    if (json_type(value) != JSON_STRING)
+        return fail_type(failure, value, member, "string");
+    struct bytes word = json_string(value);
+    for (uint8_t i = 0; i < COUNT_OF(member->words) && member->words[i] != NULL; i++) {
+        if (!bytes_equal(word, bytes_of_text(member->words[i])))
+            continue;
+        if (member->kind == MEMBER_FLAG_WORD)
+            *(bool *)((char *)config + member->offset) = i == 1;
+        else if (member->offset != SIZE_MAX)
+            *((uint8_t *)config + member->offset) = i;
+        return true;
+    }
+    if (member->offset == SIZE_MAX && (bytes_equal(word, BYTES_LITERAL("interest")) ||
+                                       bytes_equal(word, BYTES_LITERAL("workqueue"))))
+        return api_fail(failure, API_STREAM_INVALID_CONFIG,
+                        "pail does not support retention \"%.*s\" yet", (int)word.count, word.data);
+    return api_fail(failure, API_INVALID_JSON, "can not unmarshal \"%.*s\"",
+                    (int)(word.count < 64 ? word.count : 64), word.data);
+}
+
+/* What later versions bring: an empty value means "not asked for" and is fine. */
+static bool read_unsupported(const struct json *value, const struct member *member,
+                             struct api_failure *failure)
+{
+    int64_t number = 0;
+    bool is_empty = false;
+    switch (json_type(value)) {
+    case JSON_NULL: is_empty = true; break;
+    case JSON_BOOL: is_empty = !json_bool(value); break;
+    case JSON_NUMBER: is_empty = json_i64(value, &number) && number == 0; break;
+    case JSON_STRING:
+        is_empty = json_string(value).count == 0 ||
+                   bytes_equal(json_string(value), BYTES_LITERAL("default"));
+        break;
+    case JSON_ARRAY: is_empty = json_first(value) == NULL; break;
+    case JSON_OBJECT: break;
+    }
+    if (is_empty)
+        return true;
+    return api_fail(failure, API_STREAM_INVALID_CONFIG, "pail does not support %s yet",
+                    member->name);
+}
+
+static bool read_scalar(struct stream_config *config, const struct json *value,
+                        const struct member *member, struct api_failure *failure)
+{
+    void *field = (char *)config + member->offset;
+    switch (member->kind) {
+    case MEMBER_TEXT:
+        if (json_type(value) != JSON_STRING)
+            return fail_type(failure, value, member, "string");
+        text_set(field, json_string(value));
+        return true;
+    case MEMBER_BOOL:
+    case MEMBER_PEDANTIC:
+        if (json_type(value) != JSON_BOOL)
+            return fail_type(failure, value, member, "bool");
+        *(bool *)field = json_bool(value);
+        return true;
+    case MEMBER_NUMBER:
+        return json_i64(value, field) ? true : fail_type(failure, value, member, "int64");
+    case MEMBER_U64:
+        return json_u64(value, field) ? true : fail_type(failure, value, member, "uint64");
+    case MEMBER_OBJECT:
+        if (json_type(value) != JSON_OBJECT)
+            return fail_type(failure, value, member, "object");
+        text_clear(field);
+        if (json_first(value) != NULL)
+            json_append(field, value);
+        return true;
+    default: break;
+    }
+    ASSERT(false);
+    return false;
+}
+
+static bool read_member(struct stream_config *config, const struct json *value,
+                        const struct member *member, struct api_failure *failure)
+{
+    if (member->kind == MEMBER_WORD || member->kind == MEMBER_FLAG_WORD)
+        return read_word(config, value, member, failure);
+    if (json_type(value) == JSON_NULL)
+        return true;
+    if (member->kind == MEMBER_SUBJECTS)
+        return read_subjects(config, value, member, failure);
+    if (member->kind == MEMBER_METADATA)
+        return read_metadata(config, value, member, failure);
+    if (member->kind == MEMBER_UNSUPPORTED)
+        return read_unsupported(value, member, failure);
+    return read_scalar(config, value, member, failure);
+}
+
+static const struct member *find_member(struct bytes name)
+{
+    for (size_t i = 0; i < COUNT_OF(members); i++) {
+        if (strlen(members[i].name) == name.count &&
+            strncasecmp(members[i].name, name.data, name.count) == 0)
+            return &members[i];
+    }
+    return NULL;
+}
+
+bool stream_config_read(struct stream_config *config, const struct json *object, bool is_strict,
+                        struct api_failure *failure)
+{
+    if (json_type(object) == JSON_NULL)
+        return true;
+    if (json_type(object) != JSON_OBJECT)
+        return api_fail(failure, API_INVALID_JSON,
+                        "json: cannot unmarshal %s into Go value of type server.StreamConfig",
+                        json_type_words(json_type(object)));
+    for (const struct json *item = json_first(object); item != NULL; item = json_next(item)) {
+        struct bytes name = json_name(item);
+        const struct member *member = find_member(name);
+        if (member == NULL && is_strict)
+            return api_fail(failure, API_INVALID_JSON, "json: unknown field \"%.*s\"",
+                            (int)(name.count < 64 ? name.count : 64), name.data);
+        if (member != NULL && !read_member(config, item, member, failure))
+            return false;
+    }
+    return true;
+}
+
+/* ---- writing ---- */
+
+static void append_metadata(struct text *text, const struct stream_config *config,
+                            bool with_server_metadata)
+{
+    text_append_literal(text, "{");
+    for (uint32_t i = 0; i < config->metadata_count; i++) {
+        text_append_json_string(text, text_bytes(&config->metadata[i].key));
+        text_append_literal(text, ":");
+        text_append_json_string(text, text_bytes(&config->metadata[i].value));
+        text_append_literal(text, ",");
+    }
+    if (with_server_metadata)
+        text_append_format(text, "\"_nats.level\":\"%d\",", KV_API_LEVEL);
+    text_append_format(text, "\"_nats.req.level\":\"%d\"", config->allow_msg_ttl ? 1 : 0);
+    if (with_server_metadata)
+        text_append_literal(text, ",\"_nats.ver\":\"" KV_NATS_VERSION "\"");
+    text_append_literal(text, "}");
+}
+
+static void append_subjects(struct text *text, const struct stream_config *config)
+{
+    text_append_literal(text, "[");
+    for (uint32_t i = 0; i < config->subject_count; i++) {
+        if (i > 0)
+            text_append_literal(text, ",");
+        text_append_json_string(text, text_bytes(&config->subjects[i]));
+    }
+    text_append_literal(text, "]");
+}
+
+static bool member_is_set(const struct stream_config *config, const struct member *member)
+{
+    const void *field = (const char *)config + member->offset;
+    switch (member->kind) {
+    case MEMBER_TEXT:
+    case MEMBER_OBJECT: return ((const struct text *)field)->count > 0;
+    case MEMBER_SUBJECTS: return config->subject_count > 0;
+    case MEMBER_BOOL: return *(const bool *)field;
+    case MEMBER_NUMBER: return *(const int64_t *)field != 0;
+    case MEMBER_U64: return *(const uint64_t *)field != 0;
+    default: return true;
+    }
+}
+
+static void append_value(struct text *text, const struct stream_config *config,
+                         const struct member *member, bool with_server_metadata)
+{
+    const void *field = (const char *)config + (member->offset == SIZE_MAX ? 0 : member->offset);
+    switch (member->kind) {
+    case MEMBER_TEXT: text_append_json_string(text, text_bytes(field)); return;
+    case MEMBER_SUBJECTS: append_subjects(text, config); return;
+    case MEMBER_BOOL: text_append_literal(text, *(const bool *)field ? "true" : "false"); return;
+    case MEMBER_NUMBER: text_append_i64(text, *(const int64_t *)field); return;
+    case MEMBER_U64: text_append_u64(text, *(const uint64_t *)field); return;
+    case MEMBER_OBJECT:
+        if (((const struct text *)field)->count == 0)
+            text_append_literal(text, "{}");
+        else
+            text_append(text, text_bytes(field));
+        return;
+    case MEMBER_METADATA: append_metadata(text, config, with_server_metadata); return;
+    case MEMBER_WORD:
+    case MEMBER_FLAG_WORD: {
+        uint8_t word = member->offset == SIZE_MAX ? 0 : *(const uint8_t *)field;
+        text_append_json_string(text, bytes_of_text(member->words[word]));
+        return;
+    }
+    case MEMBER_PEDANTIC:
+    case MEMBER_UNSUPPORTED: break;
+    }
+    ASSERT(false);
+}
+
+void stream_config_append(struct text *text, const struct stream_config *config,
+                          bool with_server_metadata)
+{
+    const char *separator = "{";
+    for (size_t i = 0; i < COUNT_OF(members); i++) {
+        const struct member *member = &members[i];
+        if (member->output == OUT_NEVER ||
+            (member->output == OUT_IF_SET && !member_is_set(config, member)))
+            continue;
+        text_append_format(text, "%s\"%s\":", separator, member->name);
+        append_value(text, config, member, with_server_metadata);
+        separator = ",";
+    }
+    text_append_literal(text, "}");
+}
+
+bool stream_config_equal(const struct stream_config *a, const struct stream_config *b)
+{
+    struct text left = {0}, right = {0};
+    stream_config_append(&left, a, false);
+    stream_config_append(&right, b, false);
+    bool is_equal = bytes_equal(text_bytes(&left), text_bytes(&right));
+    text_free(&left);
+    text_free(&right);
+    return is_equal;
+}
+
+struct bytes stream_config_bucket(const struct stream_config *config)
+{
+    struct bytes name = text_bytes(&config->name);
+    if (config->subject_count != 1 || !bytes_start_with(name, BYTES_LITERAL("KV_")))
+        return (struct bytes){0};
+    struct bytes bucket = bytes_after(name, 3);
+    struct bytes subject = text_bytes(&config->subjects[0]);
+    if (bucket.count == 0 || subject.count != bucket.count + 6 ||
+        !bytes_start_with(subject, BYTES_LITERAL("$KV.")) ||
+        !bytes_start_with(bytes_after(subject, 4), bucket) ||
+        !bytes_equal(bytes_after(subject, 4 + bucket.count), BYTES_LITERAL(".>")))
+        return (struct bytes){0};
+    return bucket;
+}
+
+bool stream_config_needs_one_stripe(const struct stream_config *config)
+{
+    return stream_config_bucket(config).count == 0 || config->messages_max > 0 ||
+           config->bytes_max > 0;
+}

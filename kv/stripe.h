@@ -1,0 +1,122 @@
+/*
+ * kv/stripe.h: the keys of one stream that live on one shard.
+ *
+ * State is changed when a message is sequenced here (stripe_put_message and the removals); what a change does to others
+ * (watchers, space of dead records) waits until its record is durable, and is then reported by whoever made it.
+ */
+#ifndef KV_STRIPE_H
+#define KV_STRIPE_H
+
+#include "core/timer.h"
+#include "kv/stream.h"
+#include "store/store.h"
+
+enum {
+    STRIPE_MESSAGE_IS_ROLLUP = 1u << 0, /* message.user: everything older of the key is gone, latecomers too */
+    STRIPE_MESSAGE_HAS_HEADERS = 1u << 1,
+};
+
+struct removed {
+    uint64_t seq;
+    location where; /* to be released when the remover is durable */
+};
+
+/* What one change removed; the first ones without an allocation. */
+struct removed_list {
+    struct removed few[2];
+    struct removed *more; /* owns; NULL while few suffice */
+    uint32_t count, capacity;
+};
+
+void removed_list_free(struct removed_list *list);
+static inline const struct removed *removed_list_at(const struct removed_list *list, uint32_t i)
+{
+    return list->more != NULL ? &list->more[i] : &list->few[i];
+}
+
+struct stripe {
+    struct stream *stream;       /* borrows */
+    struct index *index;         /* owns */
+    uint64_t last_seq;           /* of what was put here */
+    uint64_t stated_seq;         /* last_seq of the newest state record */
+    uint64_t last_time_ns;
+    uint64_t pending_count;      /* puts, removals and answers that hold this stripe */
+    uint64_t pending_removals;   /* removals whose record is not durable yet */
+    uint64_t feeds;              /* bit i: shard i hears of every durable change */
+    uint32_t feed_generations[SHARD_COUNT_MAX];
+    struct timer expiry;
+};
+
+struct stripe *stripe_create(struct stream *stream);
+void stripe_destroy(struct stripe *stripe); /* memory streams: frees the messages */
+
+/* The subject's key and hash. room: STREAM_KEY_ROOM bytes, used only for subjects outside the prefix. */
+struct index_key *stripe_find(const struct stripe *stripe, struct bytes key, uint64_t hash);
+
+/* Why the stream's limits refuse a message of this size; NULL: they do not. Words of nats-server (10077). */
+const char *stripe_limit_words(const struct stripe *stripe, const struct index_key *key,
+                               uint64_t size_bytes);
+
+/* Sizes as JetStream counts them (jetstream-streams.md section 8.1). */
+uint32_t stripe_message_size(const struct stream *stream, size_t subject_bytes,
+                             size_t headers_bytes, size_t value_bytes);
+
+/* A message that no one will see again the moment it arrives: newer ones of its key push it out. */
+bool stripe_is_superseded(const struct stripe *stripe, const struct index_key *key, uint64_t seq);
+
+/*
+ * Enters a message; what history, rollup or discard old push out goes to `removed`. *previous_out is the key's newest
+ * sequence before, 0 if none. A superseded message must not be entered.
+ */
+void stripe_put_message(struct stripe *stripe, struct bytes key, uint64_t hash,
+                        const struct message *message, uint64_t *previous_out,
+                        struct removed_list *removed);
+/* Removes one message; false: it is not there. */
+bool stripe_remove_message(struct stripe *stripe, struct index_key *key, uint64_t seq,
+                           struct removed_list *removed);
+/* Removes what matches the filter (empty: all) with sequences <= upto. */
+void stripe_purge(struct stripe *stripe, struct bytes filter, uint64_t upto,
+                  struct removed_list *removed);
+/* After a change of configuration: trims histories, restarts the expiry. */
+void stripe_apply_limits(struct stripe *stripe);
+
+/*
+ * As stripe_removed_durable, for removals that recovery repeats by itself (expiry): if nothing alive tells the stripe's last
+ * sequence any more, a state record does so first. Takes the list over.
+ */
+void stripe_retire(struct stripe *stripe, struct removed_list *removed);
+/* True when the newest living message is older than the last sequence, and no state record says so. */
+bool stripe_needs_state(const struct stripe *stripe);
+/* Flags of every record of this stream: what recovery needs to know before it has the configuration. */
+uint8_t stripe_record_flags(const struct stream *stream);
+
+/* Gives removed messages' space back, and tells the feeds. To be called once the remover is durable. */
+void stripe_removed_durable(struct stripe *stripe, const struct removed_list *removed);
+
+/* ---- stored bytes: the log for file streams, the heap for memory streams ---- */
+
+MUST_USE enum status stripe_store_message(struct stripe *stripe, const struct record *record,
+                                          location *where_out, struct store_wait *wait);
+bool stripe_is_durable(const struct stripe *stripe, location where);
+bool stripe_fetch(struct stripe *stripe, location where, struct store_fetch *fetch,
+                  void (*on_done)(struct store_fetch *fetch, enum status status));
+void stripe_fetch_release(struct stripe *stripe, struct store_fetch *fetch);
+
+/* ---- the log's state record (recovery needs it before it knows the configuration) ---- */
+
+struct stripe_state {
+    int64_t keep_max; /* at least max_msgs_per_subject as long as this record is the newest; -1: no limit */
+    uint64_t last_seq, last_time_ns;
+};
+/* False: the log has no room; try again. wait (may be NULL) runs when durable. */
+MUST_USE enum status stripe_write_state(struct stripe *stripe, struct store_wait *wait);
+
+/* Recovery: one record of this stream as the log gives it. */
+void stripe_replay(struct stripe *stripe, const struct record *record, location where);
+/* Recovery: what earlier configurations had removed. keep > 0. */
+void stripe_trim_upto(struct stripe *stripe, uint64_t upto, int64_t keep);
+void stripe_drop_before(struct stripe *stripe, uint64_t time_ns);
+/* Recovery: the configuration is known now; trims, and counts what is alive. */
+void stripe_replayed(struct stripe *stripe);
+
+#endif

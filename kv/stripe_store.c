@@ -1,0 +1,255 @@
+/*
+ * kv/stripe_store.c: where a stripe's bytes lie, and what recovery makes of the log.
+ *
+ * A file stream's messages are records of the log; a memory stream's are the same records in the heap, their address in
+ * place of the location. Recovery is independent of the order in which it meets records: a message is dead if a purge or a
+ * removal names it, or if history, rollup or age push it out, and none of these depends on what came first on disk.
+ */
+#include "core/hash.h"
+#include "kv/room.h"
+#include "kv/stripe.h"
+
+struct memory_message {
+    uint32_t bytes;
+    char record[] __attribute__((aligned(16)));
+};
+
+MUST_USE enum status stripe_store_message(struct stripe *stripe, const struct record *record,
+                                          location *where_out, struct store_wait *wait)
+{
+    struct kv *kv = stripe->stream->kv;
+    if (!stripe->stream->is_memory)
+        return store_append(kv->store, record, where_out, wait);
+    uint32_t bytes = record_bytes(record);
+    struct memory_message *message =
+        heap_alloc_aligned(kv->shard->heap, sizeof *message + bytes, 16);
+    message->bytes = bytes;
+    record_encode(record, message->record);
+    *where_out = (location)(uintptr_t)message;
+    return STATUS_OK;
+}
+
+bool stripe_is_durable(const struct stripe *stripe, location where)
+{
+    return stripe->stream->is_memory || store_is_durable(stripe->stream->kv->store, where);
+}
+
+bool stripe_fetch(struct stripe *stripe, location where, struct store_fetch *fetch,
+                  void (*on_done)(struct store_fetch *fetch, enum status status))
+{
+    if (!stripe->stream->is_memory)
+        return store_fetch(stripe->stream->kv->store, where, fetch, on_done);
+    struct memory_message *message = (struct memory_message *)(uintptr_t)where;
+    uint32_t bytes = 0;
+    char *copy = heap_alloc_aligned(stripe->stream->kv->shard->heap, message->bytes, 16);
+    memcpy(copy, message->record, message->bytes);
+    enum status status = record_decode(copy, message->bytes, &fetch->record, &bytes);
+    ASSERT(status == STATUS_OK);
+    fetch->block = copy;
+    return true;
+}
+
+void stripe_fetch_release(struct stripe *stripe, struct store_fetch *fetch)
+{
+    if (stripe->stream->is_memory)
+        heap_free(fetch->block);
+    else
+        store_fetch_release(stripe->stream->kv->store, fetch);
+}
+
+MUST_USE enum status stripe_write_state(struct stripe *stripe, struct store_wait *wait)
+{
+    ASSERT(!stripe->stream->is_memory);
+    struct stripe_state state = {
+        .keep_max = stripe->stream->config.messages_per_subject_max,
+        .last_seq = stripe->last_seq,
+        .last_time_ns = stripe->last_time_ns,
+    };
+    struct record record = {
+        .type = KV_RECORD_STATE,
+        .flags = RECORD_IS_STATE | stripe_record_flags(stripe->stream),
+        .stream_id = stripe->stream->id,
+        .seq = stripe->last_seq,
+        .time_ns = shard_wall_ns(stripe->stream->kv->shard),
+        .key = stripe->stream->prefix, /* names the bucket to recovery */
+        .value = bytes_of(&state, sizeof state),
+    };
+    location where;
+    enum status status = store_append(stripe->stream->kv->store, &record, &where, wait);
+    if (status == STATUS_OK)
+        stripe->stated_seq = stripe->last_seq;
+    return status;
+}
+
+uint8_t stripe_record_flags(const struct stream *stream)
+{
+    return (uint8_t)((stream->prefix.count > 0 ? KV_RECORD_IS_BUCKET : 0) |
+                     (stream->is_striped ? KV_RECORD_IS_STRIPED : 0));
+}
+
+bool stripe_needs_state(const struct stripe *stripe)
+{
+    struct index_key *key;
+    struct message newest;
+    if (stripe->stream->is_memory || stripe->stated_seq >= stripe->last_seq)
+        return false;
+    return !index_seek_back(stripe->index, UINT64_MAX, &key, &newest) ||
+           newest.seq < stripe->last_seq;
+}
+
+/* Removed messages whose space waits for a state record. */
+struct retirement {
+    struct store_wait wait;
+    struct stripe *stripe;
+    struct removed_list removed;
+};
+
+static void retirement_on_durable(struct store_wait *wait)
+{
+    struct retirement *retirement = CONTAINER_OF(wait, struct retirement, wait);
+    stripe_removed_durable(retirement->stripe, &retirement->removed);
+    removed_list_free(&retirement->removed);
+    retirement->stripe->pending_count--;
+    heap_free(retirement);
+}
+
+static void retirement_try(struct store_wait *wait)
+{
+    struct retirement *retirement = CONTAINER_OF(wait, struct retirement, wait);
+    wait->on_durable = retirement_on_durable;
+    enum status status = stripe_write_state(retirement->stripe, wait);
+    if (status == STATUS_OK)
+        return;
+    wait->on_durable = retirement_try;
+    store_wait_room(retirement->stripe->stream->kv->store, wait);
+}
+
+void stripe_retire(struct stripe *stripe, struct removed_list *removed)
+{
+    if (!stripe_needs_state(stripe)) {
+        stripe_removed_durable(stripe, removed);
+        removed_list_free(removed);
+        return;
+    }
+    struct retirement *retirement =
+        heap_alloc_zeroed(stripe->stream->kv->shard->heap, sizeof *retirement);
+    retirement->stripe = stripe;
+    retirement->removed = *removed;
+    *removed = (struct removed_list){0};
+    stripe->pending_count++;
+    retirement_try(&retirement->wait);
+}
+
+/* ---- recovery ---- */
+
+static void replay_message(struct stripe *stripe, const struct record *record, location where)
+{
+    char room[STREAM_KEY_ROOM];
+    struct bytes key = stream_key_of(stripe->stream, record->key, room);
+    struct message message = {
+        .seq = record->seq,
+        .time_ns = record->time_ns,
+        .where = where,
+        .size_bytes = stripe_message_size(stripe->stream, record->key.count,
+                                          record->headers.count, record->value.count),
+        .user = ((record->flags & KV_RECORD_IS_ROLLUP) != 0 ? STRIPE_MESSAGE_IS_ROLLUP : 0) |
+                (record->headers.count > 0 ? STRIPE_MESSAGE_HAS_HEADERS : 0),
+    };
+    uint64_t hash = hash_bytes(key.data, key.count);
+    struct index_key *known = index_find(stripe->index, key, hash);
+    if (stripe_is_superseded(stripe, known, record->seq))
+        return;
+    struct removed_list removed = {0};
+    uint64_t previous;
+    stripe_put_message(stripe, key, hash, &message, &previous, &removed);
+    removed_list_free(&removed);
+}
+
+static void replay_removed(struct stripe *stripe, const struct record *record)
+{
+    char room[STREAM_KEY_ROOM];
+    struct bytes key = stream_key_of(stripe->stream, record->key, room);
+    struct index_key *entry = index_find(stripe->index, key, hash_bytes(key.data, key.count));
+    uint64_t oldest = 0;
+    if (record->value.count == sizeof oldest)
+        memcpy(&oldest, record->value.data, sizeof oldest);
+    struct message gone;
+    while (entry != NULL && index_key_message(stripe->index, entry, 0).seq < oldest) {
+        bool is_last = index_key_message_count(stripe->index, entry) == 1;
+        (void)index_remove(stripe->index, entry, index_key_message(stripe->index, entry, 0).seq,
+                           &gone);
+        entry = is_last ? NULL : entry;
+    }
+    if (entry != NULL)
+        (void)index_remove(stripe->index, entry, record->seq, &gone);
+}
+
+static void replay_state(struct stripe *stripe, const struct record *record)
+{
+    struct stripe_state state;
+    if (record->value.count != sizeof state)
+        return;
+    memcpy(&state, record->value.data, sizeof state);
+    stripe->stream->config.messages_per_subject_max = state.keep_max;
+    if (state.last_seq > stripe->stated_seq)
+        stripe->stated_seq = state.last_seq;
+    if (state.last_seq > stripe->last_seq) {
+        stripe->last_seq = state.last_seq;
+        stripe->last_time_ns = state.last_time_ns;
+    }
+}
+
+void stripe_replay(struct stripe *stripe, const struct record *record, location where)
+{
+    struct removed_list removed = {0};
+    switch (record->type) {
+    case KV_RECORD_MESSAGE: replay_message(stripe, record, where); break;
+    case KV_RECORD_REMOVED: replay_removed(stripe, record); break;
+    case KV_RECORD_STATE: replay_state(stripe, record); break;
+    case KV_RECORD_PURGED: stripe_purge(stripe, record->key, record->seq, &removed); break;
+    default: break;
+    }
+    if (record->seq > stripe->last_seq) {
+        stripe->last_seq = record->seq;
+        stripe->last_time_ns = record->time_ns;
+    }
+    removed_list_free(&removed);
+}
+
+/* Of each key, of its messages up to `upto` only the newest `keep` were there. */
+void stripe_trim_upto(struct stripe *stripe, uint64_t upto, int64_t keep)
+{
+    struct index_key *key;
+    struct message message, gone;
+    for (uint64_t seq = 0; index_seek(stripe->index, seq, &key, &message) && message.seq <= upto;
+         seq = message.seq + 1) {
+        uint32_t count = index_key_message_count(stripe->index, key);
+        int64_t newer = 0;
+        for (uint32_t i = 0; i < count; i++) {
+            uint64_t other = index_key_message(stripe->index, key, i).seq;
+            newer += other > message.seq && other <= upto;
+        }
+        if (newer >= keep)
+            (void)index_remove(stripe->index, key, message.seq, &gone);
+    }
+}
+
+void stripe_drop_before(struct stripe *stripe, uint64_t time_ns)
+{
+    struct index_key *key;
+    struct message message, gone;
+    for (uint64_t seq = 0; index_seek(stripe->index, seq, &key, &message); seq = message.seq + 1) {
+        if (message.time_ns < time_ns)
+            (void)index_remove(stripe->index, key, message.seq, &gone);
+    }
+}
+
+void stripe_replayed(struct stripe *stripe)
+{
+    struct kv *kv = stripe->stream->kv;
+    struct index_key *key;
+    struct message message;
+    for (uint64_t seq = 0; index_seek(stripe->index, seq, &key, &message); seq = message.seq + 1)
+        store_retain(kv->store, message.where);
+    stripe_apply_limits(stripe);
+}

@@ -1,0 +1,360 @@
+/*
+ * kv/world.c: kv of a process and of a shard: start, recovery, the publish door, end.
+ *
+ * Recovery:
+ *
+ *     each shard     reads its log ─► streams without configuration, their stripes ─► report: last sequences, highest id
+ *     home shard     all reports ─► where the old logs end is written down ─► every stream's configuration to every shard ─► begin
+ *     each shard     adopts, drops what no configuration names, begins to append ─► ready
+ *     home shard     all are ready ─► open to all
+ *
+ * Runs on: as told; what is shared (struct kv_world) is written before the shards start and only read afterwards.
+ */
+#include "kv/kv.h"
+
+#include <stdlib.h>
+
+#include "core/hash.h"
+#include "kv/api.h"
+#include "kv/catalog.h"
+#include "kv/consumer.h"
+#include "kv/directory.h"
+#include "kv/put.h"
+#include "kv/stripe.h"
+
+struct kv_world {
+    struct kv_options options;
+    struct store_directory *directory; /* borrows */
+};
+
+/* The home shard's sums while the others recover. */
+struct recovery {
+    uint32_t waiting;
+    struct store_recovery sum;
+    uint64_t *last_seqs; /* owns: by stream id */
+    uint32_t capacity;
+};
+
+struct last_seq {
+    uint64_t stream_id, seq;
+};
+
+struct recovery_report { /* then count last_seq */
+    struct store_recovery recovery;
+    uint64_t count;
+};
+
+const struct kv_options *kv_world_options(const struct kv_world *world)
+{
+    return &world->options;
+}
+
+struct store_directory *kv_world_directory(const struct kv_world *world)
+{
+    return world->directory;
+}
+
+struct kv_world *kv_world_create(const struct kv_options *options,
+                                 struct store_directory *directory)
+{
+    struct kv_world *world = calloc(1, sizeof *world);
+    ASSERT(world != NULL);
+    world->options = *options;
+    world->directory = directory;
+    return world;
+}
+
+void kv_world_destroy(struct kv_world *world)
+{
+    free(world);
+}
+
+/* ---- each shard: reading its log ---- */
+
+static bool record_is_ours(const struct kv *kv, const struct record *record)
+{
+    if (record->type == KV_RECORD_STATE)
+        return true; /* checked by its stripe: a hint and a lower bound, harmless elsewhere */
+    if ((record->flags & KV_RECORD_IS_STRIPED) == 0)
+        return record->stream_id % kv->shard->count == kv->shard->index;
+    if (record->type == KV_RECORD_PURGED)
+        return true;
+    const char *bucket_end = memchr(record->key.data + 4, '.', record->key.count - 4);
+    ASSERT(bucket_end != NULL);
+    size_t prefix = (size_t)(bucket_end + 1 - record->key.data);
+    uint64_t hash = hash_bytes(record->key.data + prefix, record->key.count - prefix);
+    uint32_t stripe = (uint32_t)((hash >> 32) % kv->shard->count);
+    return (record->stream_id + stripe) % kv->shard->count == kv->shard->index;
+}
+
+static void kv_on_record(void *context, const struct record *record, location where,
+                         uint32_t log_index)
+{
+    (void)log_index;
+    struct kv *kv = context;
+    if (record->stream_id > kv->highest_id)
+        kv->highest_id = record->stream_id;
+    if (record->type == KV_RECORD_STREAM || record->type == KV_RECORD_STREAM_DELETED) {
+        catalog_replay(kv, record);
+        return;
+    }
+    if (!record_is_ours(kv, record))
+        return;
+    struct stream *stream = stream_by_id(&kv->streams, record->stream_id);
+    if (stream == NULL && record->type == KV_RECORD_PURGED)
+        return;
+    if (stream == NULL)
+        stream = stream_create_recovering(kv, record->stream_id,
+                                          (record->flags & KV_RECORD_IS_BUCKET) != 0,
+                                          (record->flags & KV_RECORD_IS_STRIPED) != 0,
+                                          record->key);
+    stripe_replay(stream->stripe, record, where);
+}
+
+static void recovery_on_report(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
+
+static void kv_on_recovered(void *context, const struct store_recovery *recovery)
+{
+    struct kv *kv = context;
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < kv->streams.by_id_capacity; i++)
+        count += kv->streams.by_id[i] != NULL;
+    struct recovery_report *report =
+        mailbox_reserve(kv->shard, KV_HOME_SHARD, recovery_on_report,
+                        (uint32_t)(sizeof *report + (count + 1) * sizeof(struct last_seq)));
+    report->recovery = *recovery;
+    report->count = count + 1;
+    struct last_seq *out = (struct last_seq *)(report + 1);
+    *out++ = (struct last_seq){kv->highest_id, 0};
+    for (uint32_t i = 0; i < kv->streams.by_id_capacity; i++) {
+        struct stream *stream = kv->streams.by_id[i];
+        if (stream != NULL)
+            *out++ = (struct last_seq){i, stream->stripe->last_seq};
+    }
+}
+
+/* ---- the home shard ---- */
+
+static void recovery_take(struct recovery *recovery, struct kv *kv,
+                          const struct recovery_report *report)
+{
+    const struct last_seq *seqs = (const struct last_seq *)(report + 1);
+    if (report->recovery.status != STATUS_OK && recovery->sum.status == STATUS_OK) {
+        recovery->sum.status = report->recovery.status;
+        memcpy(recovery->sum.why, report->recovery.why, sizeof recovery->sum.why);
+    }
+    recovery->sum.record_count += report->recovery.record_count;
+    recovery->sum.bytes += report->recovery.bytes;
+    recovery->sum.torn_batches += report->recovery.torn_batches;
+    for (uint64_t i = 0; i < report->count; i++) {
+        uint32_t id = (uint32_t)seqs[i].stream_id;
+        if (id >= recovery->capacity) {
+            uint32_t capacity = 2 * (id + 32);
+            recovery->last_seqs =
+                heap_resize(kv->shard->heap, recovery->last_seqs, capacity * sizeof(uint64_t));
+            memset(recovery->last_seqs + recovery->capacity, 0,
+                   (capacity - recovery->capacity) * sizeof(uint64_t));
+            recovery->capacity = capacity;
+        }
+        if (seqs[i].seq > recovery->last_seqs[id])
+            recovery->last_seqs[id] = seqs[i].seq;
+        catalog_reserve_ids(kv, id);
+    }
+}
+
+static uint64_t recovery_last_seq(void *context, uint32_t stream_id)
+{
+    struct recovery *recovery = context;
+    return stream_id < recovery->capacity ? recovery->last_seqs[stream_id] : 0;
+}
+
+struct begin { /* home to all: adopt is done, begin; and later: all have begun */
+    struct store_recovery recovery;
+    uint64_t is_open;
+};
+
+static void kv_on_restate(void *context, uint32_t stream_id)
+{
+    catalog_restate(context, stream_id);
+}
+
+/* Streams no configuration names: never made to the end, or deleted. */
+static void drop_orphans(struct kv *kv)
+{
+    for (uint32_t i = 0; i < kv->streams.by_id_capacity; i++) {
+        struct stream *stream = kv->streams.by_id[i];
+        if (stream != NULL && stream->order == NULL)
+            stream_destroy(stream);
+    }
+}
+
+static void recovery_on_begun(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
+
+static void kv_on_begin(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
+{
+    (void)bytes;
+    (void)from;
+    struct begin *begin = payload;
+    struct kv *kv = kv_of(shard);
+    if (begin->is_open) {
+        kv->is_open = begin->recovery.status == STATUS_OK;
+        kv->on_ready(kv->ready_context, &begin->recovery);
+        return;
+    }
+    drop_orphans(kv);
+    store_start(kv->store, kv, kv_on_restate);
+    mailbox_send(shard, KV_HOME_SHARD, recovery_on_begun, NULL, 0);
+}
+
+static void recovery_tell_all(struct kv *kv, bool is_open)
+{
+    struct begin begin = {kv->recovery->sum, is_open};
+    for (uint32_t i = kv->shard->count; i-- > 0;)
+        mailbox_send(kv->shard, i, kv_on_begin, &begin, sizeof begin);
+}
+
+static void recovery_end(struct kv *kv)
+{
+    recovery_tell_all(kv, true);
+    heap_free(kv->recovery->last_seqs);
+    heap_free(kv->recovery);
+    kv->recovery = NULL;
+}
+
+static void recovery_on_begun(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
+{
+    (void)payload;
+    (void)bytes;
+    (void)from;
+    struct kv *kv = kv_of(shard);
+    if (--kv->recovery->waiting == 0)
+        recovery_end(kv);
+}
+
+static void recovery_on_report(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
+{
+    (void)bytes;
+    (void)from;
+    struct kv *kv = kv_of(shard);
+    struct recovery *recovery = kv->recovery;
+    recovery_take(recovery, kv, payload);
+    if (--recovery->waiting > 0)
+        return;
+    if (recovery->sum.status == STATUS_OK) {
+        enum status status = store_directory_commit(kv->world->directory, shard->io);
+        if (status != STATUS_OK) {
+            recovery->sum.status = status;
+            memcpy(recovery->sum.why, "the manifest could not be written",
+                   sizeof "the manifest could not be written");
+        }
+    }
+    if (recovery->sum.status != STATUS_OK) {
+        recovery_end(kv);
+        return;
+    }
+    catalog_adopt_all(kv, recovery_last_seq, recovery);
+    recovery->waiting = shard->count;
+    recovery_tell_all(kv, false);
+}
+
+/* ---- life of a shard's kv ---- */
+
+struct kv *kv_create(struct shard *shard, struct kv_world *world, struct outbox *outbox,
+                     void *context,
+                     void (*on_ready)(void *context, const struct store_recovery *recovery))
+{
+    ASSERT_ON_SHARD(shard);
+    struct kv *kv = heap_alloc_zeroed(shard->heap, sizeof *kv);
+    kv->shard = shard;
+    kv->world = world;
+    kv->outbox = outbox;
+    kv->ready_context = context;
+    kv->on_ready = on_ready;
+    kv->room_tail = &kv->room_head;
+    shard->rooms[SHARD_ROOM_KV] = kv;
+    shard_add_phase(shard, put_phase, kv);
+    shard_add_phase(shard, catalog_phase, kv);
+    shard_add_phase(shard, watermark_phase, kv);
+    if (shard->index == KV_HOME_SHARD) {
+        catalog_init(kv);
+        kv->recovery = heap_alloc_zeroed(shard->heap, sizeof *kv->recovery);
+        kv->recovery->waiting = shard->count;
+    }
+    kv->store = store_create(shard, world->directory, &world->options.store);
+    store_recover(kv->store, kv, kv_on_record, kv_on_recovered);
+    return kv;
+}
+
+/* Orders are shared; the home shard, which made them, ends them. */
+static void orders_free(struct kv *kv)
+{
+    for (uint32_t i = 0; kv->catalog != NULL && i < kv->streams.by_id_capacity; i++) {
+        if (kv->streams.by_id[i] != NULL)
+            heap_free(kv->streams.by_id[i]->order);
+    }
+}
+
+void kv_destroy(struct kv *kv)
+{
+    consumers_fini(kv);
+    directory_fini(kv);
+    put_fini(kv);
+    orders_free(kv);
+    stream_table_fini(&kv->streams);
+    catalog_fini(kv);
+    if (kv->recovery != NULL)
+        heap_free(kv->recovery->last_seqs);
+    heap_free(kv->recovery);
+    text_free(&kv->scratch);
+    store_destroy(kv->store);
+    kv->shard->rooms[SHARD_ROOM_KV] = NULL;
+    heap_free(kv);
+}
+
+bool kv_is_busy(const struct kv *kv)
+{
+    return put_is_busy(kv) || catalog_is_busy(kv) || kv->requests_open > 0 ||
+           store_is_busy(kv->store);
+}
+
+/* ---- doors ---- */
+
+enum kv_take kv_publish(struct kv *kv, const struct origin *origin, const struct msg *msg)
+{
+    ASSERT_ON_SHARD(kv->shard);
+    if (!kv->is_open)
+        return KV_NONE;
+    if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.")))
+        return api_publish(kv, origin, msg);
+    struct stream *stream = stream_by_subject(&kv->streams, msg->subject);
+    return stream == NULL ? KV_NONE : put_publish(stream, origin, msg);
+}
+
+void kv_on_interest(struct kv *kv, struct bytes subject, struct bytes queue, bool is_present)
+{
+    ASSERT_ON_SHARD(kv->shard);
+    consumers_on_interest(kv, subject, queue, is_present);
+}
+
+void kv_on_room(struct kv *kv)
+{
+    ASSERT_ON_SHARD(kv->shard);
+    consumers_on_room(kv);
+}
+
+void kv_figures(const struct kv *kv, struct kv_figures *figures_out)
+{
+    *figures_out = (struct kv_figures){.consumers = kv->consumer_count,
+                                       .api_total = kv->api_total,
+                                       .api_errors = kv->api_errors};
+    for (uint32_t i = 0; i < kv->streams.by_id_capacity; i++) {
+        struct stream *stream = kv->streams.by_id[i];
+        if (stream == NULL)
+            continue;
+        figures_out->streams += stream->is_visible && kv->catalog != NULL;
+        if (stream->stripe == NULL)
+            continue;
+        figures_out->messages += index_message_count(stream->stripe->index);
+        figures_out->bytes += index_size_bytes(stream->stripe->index);
+    }
+}

@@ -1,0 +1,167 @@
+/*
+ * net/connect.c: CONNECT, and the JSON rules it has.
+ *
+ * Source: core-protocol.md section 4 (checked on nats-server 2.15.2).
+ * Runs on: the connection's shard.
+ */
+#include <inttypes.h>
+
+#include "core/diag.h"
+#include "core/json.h"
+#include "net/dispatch.h"
+
+enum field_kind { FIELD_BOOL, FIELD_INTEGER, FIELD_TEXT };
+
+/* A field left out, or null, changes nothing. Those without a place are only checked. */
+static const struct field {
+    const char *name;
+    enum field_kind kind;
+    size_t offset; /* in struct conn_client */
+    bool is_kept;
+} fields[] = {
+    {"verbose", FIELD_BOOL, offsetof(struct conn_client, is_verbose), true},
+    {"pedantic", FIELD_BOOL, offsetof(struct conn_client, is_pedantic), true},
+    {"echo", FIELD_BOOL, offsetof(struct conn_client, has_echo), true},
+    {"headers", FIELD_BOOL, offsetof(struct conn_client, has_headers), true},
+    {"no_responders", FIELD_BOOL, offsetof(struct conn_client, wants_no_responders), true},
+    {"protocol", FIELD_INTEGER, offsetof(struct conn_client, protocol), true},
+    {"name", FIELD_TEXT, offsetof(struct conn_client, name), true},
+    {"lang", FIELD_TEXT, offsetof(struct conn_client, lang), true},
+    {"version", FIELD_TEXT, offsetof(struct conn_client, version), true},
+    {"tls_required", FIELD_BOOL, 0, false},
+    {"user", FIELD_TEXT, 0, false},
+    {"pass", FIELD_TEXT, 0, false},
+    {"auth_token", FIELD_TEXT, 0, false},
+    {"nkey", FIELD_TEXT, 0, false},
+    {"sig", FIELD_TEXT, 0, false},
+    {"jwt", FIELD_TEXT, 0, false},
+    {"account", FIELD_TEXT, 0, false},
+    {"new_account", FIELD_BOOL, 0, false},
+    {"proxy_sig", FIELD_TEXT, 0, false},
+};
+
+static struct json *parse_object(struct bytes text);
+static bool take_fields(struct conn *conn, const struct json *object);
+static bool take_field(struct conn *conn, const struct field *field, const struct json *value);
+static bool has_whole_protocol(struct bytes text);
+static void replace_text(struct conn *conn, char **place, struct bytes text);
+
+void connect_handle(struct conn *conn, struct bytes argument)
+{
+    struct json *object = parse_object(argument);
+    bool is_good = object != NULL && has_whole_protocol(argument) && take_fields(conn, object);
+    json_free(object);
+    if (!is_good) {
+        diag_debug("%s:%u - cid:%" PRIu64 " - CONNECT is not understood", conn->ip, conn->port,
+                   conn->cid);
+        conn_close(conn, CONN_REASON_PROTOCOL);
+        return;
+    }
+    bool is_first = !conn->client.is_connected;
+    conn->client.is_connected = true;
+    conn->parser.has_headers = conn->client.has_headers;
+    if (!is_first)
+        conn_drop_subscriptions(conn);
+    if (conn->client.protocol < 0 || conn->client.protocol > 1) {
+        conn_say_error(conn, "invalid client protocol");
+        conn_close(conn, CONN_REASON_PROTOCOL_VERSION);
+        return;
+    }
+    if (conn->client.wants_no_responders && !conn->client.has_headers) {
+        conn_say_error(conn, "no responders requires headers support");
+        conn_close(conn, CONN_REASON_NO_RESPONDERS);
+        return;
+    }
+    if (conn->client.is_verbose)
+        conn_say(conn, BYTES_LITERAL("+OK\r\n"));
+    if (is_first)
+        conn_start_pings(conn);
+}
+
+void connect_check_info(struct conn *conn, struct bytes argument)
+{
+    struct json *object = parse_object(argument);
+    if (object == NULL)
+        conn_close(conn, CONN_REASON_PROTOCOL);
+    json_free(object);
+}
+
+/* An object, or null, and nothing behind it. */
+static struct json *parse_object(struct bytes text)
+{
+    struct bytes rest = {NULL, 0};
+    const char *why = NULL;
+    struct json *json = json_parse(text, &rest, &why);
+    if (json == NULL)
+        return NULL;
+    enum json_type type = json_type(json);
+    if ((type == JSON_OBJECT || type == JSON_NULL) && rest.count == 0)
+        return json;
+    json_free(json);
+    return NULL;
+}
+
+static bool take_fields(struct conn *conn, const struct json *object)
+{
+    if (json_type(object) == JSON_NULL)
+        return true;
+    for (size_t i = 0; i < COUNT_OF(fields); i++) {
+        const struct json *value = json_member(object, fields[i].name);
+        if (value != NULL && json_type(value) != JSON_NULL &&
+            !take_field(conn, &fields[i], value))
+            return false;
+    }
+    return true;
+}
+
+static bool take_field(struct conn *conn, const struct field *field, const struct json *value)
+{
+    char *place = (char *)&conn->client + field->offset;
+    int64_t number = 0;
+    switch (field->kind) {
+    case FIELD_BOOL:
+        if (json_type(value) != JSON_BOOL)
+            return false;
+        if (field->is_kept)
+            *(bool *)place = json_bool(value);
+        return true;
+    case FIELD_INTEGER:
+        if (!json_i64(value, &number))
+            return false;
+        if (field->is_kept)
+            *(int64_t *)(void *)place = number;
+        return true;
+    case FIELD_TEXT:
+        if (json_type(value) != JSON_STRING)
+            return false;
+        if (field->is_kept)
+            replace_text(conn, (char **)(void *)place, json_string(value));
+        return true;
+    }
+    return false;
+}
+
+/* 1.0 and 1e0 are whole numbers to JSON, but no integers to the reference; core/json does not tell them apart. */
+static bool has_whole_protocol(struct bytes text)
+{
+    static const char name[] = "\"protocol\"";
+    for (size_t at = 0; at + sizeof(name) - 1 <= text.count; at++) {
+        if (strncasecmp(text.data + at, name, sizeof(name) - 1) != 0)
+            continue;
+        at += sizeof(name) - 1;
+        while (at < text.count && strchr(" \t\r:", text.data[at]) != NULL)
+            at++;
+        while (at < text.count && strchr("-0123456789", text.data[at]) != NULL)
+            at++;
+        return at == text.count || strchr(".eE", text.data[at]) == NULL;
+    }
+    return true;
+}
+
+static void replace_text(struct conn *conn, char **place, struct bytes text)
+{
+    heap_free(*place);
+    *place = heap_alloc(conn->net->shard->heap, text.count + 1);
+    memcpy(*place, text.data, text.count);
+    (*place)[text.count] = '\0';
+}

@@ -1,0 +1,96 @@
+/*
+ * net/info.c: who this server is, as it tells every client first.
+ *
+ *     INFO ␠ { head … "client_id":5,"client_ip":"127.0.0.1" [,"connect_info":true,"remote_account":"$G"] tail } ␠ CR LF
+ *
+ * Keeps:   the members' order of the reference; one space behind INFO, one before CR LF (nats.java counts them).
+ * Runs on: server_info_…: shard 0 or before the shards; info_send: the connection's shard.
+ *
+ * Source: core-protocol.md sections 2 and 12.4.
+ */
+#include <assert.h>
+
+#include "core/text.h"
+#include "net/dispatch.h"
+#include "net/server.h"
+
+enum { NKEY_SERVER = 13 << 3, NKEY_CURVE = 23 << 3, KEY_BYTES = 32 };
+
+/* CRC-16 XMODEM. */
+static uint16_t crc16(const unsigned char *data, size_t count)
+{
+    uint16_t crc = 0;
+    for (size_t i = 0; i < count; i++) {
+        crc = (uint16_t)(crc ^ data[i] << 8);
+        for (int bit = 0; bit < 8; bit++)
+            crc = (uint16_t)((crc & 0x8000) != 0 ? crc << 1 ^ 0x1021 : crc << 1);
+    }
+    return crc;
+}
+
+/* A public key as text: base32 of prefix, key and checksum. The key is random: nothing is signed with it yet. */
+static void make_key(char *text, unsigned char prefix, struct io *io)
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    unsigned char raw[1 + KEY_BYTES + 2] = {prefix};
+    for (size_t i = 0; i < KEY_BYTES; i += 8) {
+        uint64_t random = io_random(io);
+        memcpy(raw + 1 + i, &random, 8);
+    }
+    uint16_t crc = crc16(raw, 1 + KEY_BYTES);
+    raw[1 + KEY_BYTES] = (unsigned char)crc;
+    raw[2 + KEY_BYTES] = (unsigned char)(crc >> 8);
+
+    static_assert(sizeof(raw) * 8 == (SERVER_KEY_BYTES - 1) * 5, "no padding is needed");
+    for (size_t i = 0; i < SERVER_KEY_BYTES - 1; i++) {
+        unsigned value = 0;
+        for (size_t bit = i * 5; bit < i * 5 + 5; bit++)
+            value = value << 1 | ((unsigned)raw[bit / 8] >> (7 - bit % 8) & 1u);
+        text[i] = alphabet[value];
+    }
+    text[SERVER_KEY_BYTES - 1] = '\0';
+}
+
+void server_info_init(struct server *server, struct io *io)
+{
+    make_key(server->id, NKEY_SERVER, io);
+    make_key(server->xkey, NKEY_CURVE, io);
+    const char *name = server->options->server_name;
+    server->name = name[0] != '\0' ? name : server->id;
+}
+
+void server_info_prepare(struct server *server)
+{
+    struct text *head = &server->info_head;
+    text_clear(head);
+    text_append_format(head, "INFO {\"server_id\":\"%s\",\"server_name\":", server->id);
+    text_append_json_string(head, bytes_of_text(server->name));
+    text_append_literal(head, ",\"version\":\"" PAIL_NATS_VERSION "\",\"proto\":1,\"go\":\""
+                              PAIL_GO_VERSION "\",\"host\":");
+    text_append_json_string(head, bytes_of_text(server->options->host));
+    text_append_format(head, ",\"port\":%u,\"headers\":true,\"max_payload\":%u",
+                       server->listener.port, server->payload_bytes_max);
+    if (server->world != NULL)
+        text_append_literal(head, ",\"jetstream\":true");
+    text_append_literal(head, ",\"client_id\":");
+
+    struct text *tail = &server->info_tail;
+    text_clear(tail);
+    text_append_format(tail, ",\"api_lvl\":%d,\"xkey\":\"%s\"} \r\n", PAIL_API_LEVEL,
+                       server->xkey);
+}
+
+void info_send(struct conn *conn, bool is_second)
+{
+    const struct server *server = conn->net->server;
+    struct text text = {.data = NULL};
+    text_append(&text, text_bytes(&server->info_head));
+    text_append_u64(&text, conn->cid);
+    if (conn->ip[0] != '\0')
+        text_append_format(&text, ",\"client_ip\":\"%s\"", conn->ip);
+    if (is_second)
+        text_append_literal(&text, ",\"connect_info\":true,\"remote_account\":\"$G\"");
+    text_append(&text, text_bytes(&server->info_tail));
+    conn_say(conn, text_bytes(&text));
+    text_free(&text);
+}

@@ -1,0 +1,114 @@
+/*
+ * net/net.h: the door's state of one shard: its connections, its subscriptions, and what is due at the end of the turn.
+ *
+ * Runs on: its shard; the server it points to is read by all and written by none once the shards run (but for its shared
+ * words).
+ */
+#ifndef NET_NET_H
+#define NET_NET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/shard.h"
+#include "core/shared.h"
+#include "core/timer.h"
+#include "kv/kv.h"
+#include "kv/outbox.h"
+#include "net/output.h"
+#include "net/subscriptions.h"
+
+struct conn;
+struct server;
+
+/* Lists a connection can be in; each at most once. */
+enum conn_list {
+    CONN_LIST_DIRTY,     /* has output that no send carries yet, or waits to be shut */
+    CONN_LIST_RESUMED,   /* nothing holds its input any more */
+    CONN_LIST_WAITING,   /* a PONG waits for the other shards */
+    CONN_LIST_CONDEMNED, /* to be cut off: too slow */
+    CONN_LIST_BURIED,    /* closed, to be freed */
+    CONN_LIST_COUNT
+};
+
+struct conn_queue {
+    struct conn *head, **tail;
+};
+
+struct conn_slot {
+    struct conn *conn; /* NULL: free */
+    uint32_t generation;
+    uint32_t next_free;
+};
+
+/* What the other shards know of our interest, and we of theirs. */
+struct interest {
+    uint64_t sent;                     /* changes we told */
+    uint64_t acked[SHARD_COUNT_MAX];   /* by each other shard */
+    uint64_t acked_by_all;
+    uint64_t ack_due[SHARD_COUNT_MAX]; /* the last change we took over, not yet acknowledged; 0: none */
+    bool is_ack_due;
+};
+
+/* Counted on the shard, copied to server->figures once a turn for monitoring. */
+#define NET_FIGURES_LIST(X) \
+    X(in_msgs)              \
+    X(in_bytes)             \
+    X(out_msgs)             \
+    X(out_bytes)            \
+    X(connections)          \
+    X(total_connections)    \
+    X(subscriptions)        \
+    X(slow_consumers)       \
+    X(stale_connections)
+#define NET_FIGURES_MEMBER(name) uint64_t name;
+struct net_figures {
+    NET_FIGURES_LIST(NET_FIGURES_MEMBER)
+};
+
+struct net {
+    struct shard *shard;   /* borrows */
+    struct server *server; /* shares, see there */
+    struct kv *kv;         /* borrows; NULL: JetStream is off */
+    struct outbox outbox;  /* what kv speaks to */
+    struct subscriptions *subscriptions; /* owns */
+    struct match match;    /* scratch of the route in progress */
+    bool is_routing;       /* it is in use */
+    struct subscription *exhausted; /* these have reached their max: removed after the loops */
+    struct output_pool pool;
+    struct interest interest;
+    struct net_figures figures;
+    struct conn_queue queues[CONN_LIST_COUNT];
+    struct conn_slot *slots; /* owns; grows */
+    uint32_t slot_count, slot_free;
+    uint32_t conn_count;     /* not freed yet */
+    uint32_t sending_count;  /* sends in flight */
+    struct timer send_timer; /* runs while there are any: the write deadline */
+    uint64_t random;         /* state of the choice among queue members */
+    bool is_stopping;        /* reads nothing any more */
+    bool is_closing;         /* closes its connections */
+    bool is_stop_reported;
+    uint64_t stop_deadline_ns;
+};
+
+struct net *net_create(struct shard *shard, struct server *server);
+void net_destroy(struct net *net);
+/* Registered before kv's phases: what was held back goes on. */
+void net_input_phase(struct shard *shard, void *context);
+/* Registered after them: everything the turn produced is sent. */
+void net_output_phase(struct shard *shard, void *context);
+
+static inline struct net *net_of(struct shard *shard)
+{
+    return shard->rooms[SHARD_ROOM_NET];
+}
+
+void net_list_push(struct net *net, struct conn *conn, enum conn_list list);
+struct conn *net_list_pop(struct net *net, enum conn_list list); /* NULL when empty */
+
+struct conn *net_list_last(const struct net *net, enum conn_list list);
+
+/* Uniform below `bound`. */
+uint32_t net_random_below(struct net *net, uint32_t bound);
+
+#endif

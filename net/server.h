@@ -1,0 +1,105 @@
+/*
+ * net/server.h: what all shards of one server share: the options they read, the words they count with; and what only shard 0
+ * has: the listeners, the monitor, the way signals come in.
+ */
+#ifndef NET_SERVER_H
+#define NET_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/io.h"
+#include "core/options.h"
+#include "core/shared.h"
+#include "core/shard.h"
+#include "core/text.h"
+#include "kv/kv.h"
+#include "net/net.h"
+
+/* The JetStream API level that INFO announces. */
+#define PAIL_API_LEVEL 1
+/* Clients want a Go version; any text would do. */
+#define PAIL_GO_VERSION "go1.26.8"
+
+enum { SERVER_KEY_BYTES = 57, SERVER_CLIENT_ID_FIRST = 5 };
+
+/* A cell for each figure of a shard. Written by that shard, read by shard 0 for monitoring: relaxed, any recent value does. */
+#define NET_FIGURES_CELL(name) struct shared_u64 name;
+struct shared_figures {
+    NET_FIGURES_LIST(NET_FIGURES_CELL)
+};
+
+/* Shard 0's. */
+struct listener {
+    struct op accept;
+    struct timer retry_timer; /* when descriptors have run out */
+    io_socket socket;
+    uint16_t port;
+    bool is_accepting;
+    uint64_t next_client_id;
+};
+
+struct monitor; /* net/monitor.c */
+
+struct server {
+    const struct options *options; /* borrows */
+    uint32_t shard_count;
+
+    /* Read by all shards, written before they start. */
+    uint32_t control_line_bytes_max, payload_bytes_max;
+    uint32_t subscription_count_max; /* 0: no limit */
+    uint64_t pending_bytes_max, ping_interval_ns, write_deadline_ns;
+    uint64_t sweep_ns; /* between two looks for sends that take too long */
+    uint32_t pings_out_max;
+    char id[SERVER_KEY_BYTES], xkey[SERVER_KEY_BYTES];
+    const char *name;
+    uint64_t start_wall_ns;
+    struct kv_world *world; /* NULL: JetStream is off */
+
+    /*
+     * Connections of each shard. Shard 0 adds at placement, the shard subtracts at the end; shard 0 reads to place and to
+     * limit. Only a number: no other memory hangs on it.
+     */
+    struct shared_u64 conn_counts[SHARD_COUNT_MAX];
+    struct shared_figures figures[SHARD_COUNT_MAX];
+
+    /* Shard 0's alone. */
+    struct shard_group *group;
+    struct listener listener;
+    struct monitor *monitor; /* NULL: off */
+    struct timer door_timer; /* tries again for a port that is in use */
+    uint32_t door_tries;
+    struct op control;
+    io_socket control_sockets[2]; /* main writes a signal's number into 1, shard 0 reads it from 0 */
+    uint32_t idle_count;          /* shards whose kv is quiet; then those whose connections are gone */
+    bool is_stopping;
+    struct text info_head, info_tail; /* of INFO; read by all shards, written by shard 0 before it listens */
+};
+
+void server_info_init(struct server *server, struct io *io); /* net/info.c: keys and name */
+void server_info_prepare(struct server *server);             /* when the port is known */
+
+/* Opens the port and begins to accept (shard 0). STATUS_BUSY: someone has it. On failure errno tells why. */
+MUST_USE enum status listener_open(struct listener *listener, struct net *net);
+void listener_close(struct listener *listener, struct net *net);
+
+/* All on shard 0 (net/monitor.c); monitor_open fails as listener_open does. */
+MUST_USE enum status monitor_open(struct net *net);
+void monitor_close(struct net *net);
+void monitor_destroy(struct net *net); /* after the shard's last turn */
+uint16_t monitor_port(const struct monitor *monitor);
+
+/* Sums of all shards' figures. */
+void server_figures(const struct server *server, struct net_figures *figures_out);
+
+extern const int server_signals[]; /* those that main waits for; 0 ends */
+
+/* Runs until a signal ends it; the exit code. */
+int server_run(const struct options *options);
+
+/* ---- the end (net/stop.c) ---- */
+
+void stop_begin(struct net *net);      /* on shard 0 */
+void stop_turn(struct net *net);       /* on each shard, once a turn while net->is_stopping */
+
+#endif

@@ -1,0 +1,55 @@
+/*
+ * store/manifest.h: what the directory knows for certain, a small text file replaced as a whole.
+ *
+ *     pail-store 1
+ *     seed 9f3c…                        hash seed of this directory: a key's stripe is the same at each start
+ *     epoch 7                           of the run that wrote this; raised and made durable before anything is read
+ *     segment_next 42                   no segment of an earlier run has this id or a higher one
+ *     shards 6 4                        epoch, number of its logs; one line for each epoch that still has segments
+ *     end 6 3 41 1017 5d0a77e1          epoch, log, and its last batch: segment, number, chain (all 0: it has none)
+ *     crc 1b2c3d4e                      crc32c of all lines before
+ */
+#ifndef STORE_MANIFEST_H
+#define STORE_MANIFEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/io.h"
+#include "core/status.h"
+
+struct log_end {
+    uint64_t epoch;
+    uint32_t log_index;
+    uint64_t segment_id;
+    uint64_t number;
+    uint32_t chain;
+};
+
+struct epoch_shards {
+    uint64_t epoch;
+    uint32_t shard_count;
+};
+
+struct manifest {
+    uint64_t seed, epoch, segment_next;
+    struct epoch_shards *shards; /* owns */
+    uint32_t shards_count;
+    struct log_end *ends; /* owns */
+    uint32_t ends_count;
+};
+
+void manifest_free(struct manifest *manifest);
+/* STATUS_NOT_FOUND: there is none. STATUS_CORRUPT: it is not what was written. */
+MUST_USE enum status manifest_read(struct manifest *manifest, struct io *io, const char *path);
+MUST_USE enum status manifest_write(const struct manifest *manifest, struct io *io,
+                                    const char *path);
+void manifest_add_shards(struct manifest *manifest, uint64_t epoch, uint32_t shard_count);
+void manifest_add_end(struct manifest *manifest, const struct log_end *end);
+/* 0 when the epoch is not known. */
+uint32_t manifest_shard_count(const struct manifest *manifest, uint64_t epoch);
+/* NULL when the end of that log is not recorded. */
+const struct log_end *manifest_end(const struct manifest *manifest, uint64_t epoch,
+                                   uint32_t log_index);
+
+#endif

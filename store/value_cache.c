@@ -1,0 +1,228 @@
+/*
+ * store/value_cache.c: records by location, thrown out by CLOCK.
+ *
+ *     table: location ──hash──► bucket ──► block ──► block        ring: hand ──► older ──► … ──► newest
+ *
+ * Keeps:   what is cached costs at most the budget, except while pins hold more. A pinned block stays where it is; one that
+ *          died or was thrown out while pinned is freed with its last pin. The table has about one bucket a block.
+ * Owns:    the blocks and the table.
+ * Runs on: the shard whose heap it was given.
+ */
+#include "store/value_cache.h"
+
+#include "core/assert.h"
+
+enum { BUCKETS_FIRST = 1024, SHARE_MAX = 8 };
+
+struct value_cache {
+    struct heap *heap;            /* borrows */
+    struct cache_block **buckets; /* owns */
+    uint64_t bucket_count;        /* a power of two */
+    uint64_t block_count;         /* in the table */
+    struct cache_block *hand;     /* the clock's next victim; NULL when the ring is empty */
+    uint64_t budget_bytes, used_bytes;
+    uint64_t hits, misses;
+};
+
+struct value_cache *value_cache_create(struct heap *heap, uint64_t budget_bytes)
+{
+    struct value_cache *cache = heap_alloc_zeroed(heap, sizeof *cache);
+    cache->heap = heap;
+    cache->budget_bytes = budget_bytes;
+    cache->bucket_count = BUCKETS_FIRST;
+    cache->buckets = heap_alloc_zeroed(heap, BUCKETS_FIRST * sizeof *cache->buckets);
+    return cache;
+}
+
+void value_cache_destroy(struct value_cache *cache)
+{
+    if (cache == NULL)
+        return;
+    for (uint64_t i = 0; i < cache->bucket_count; i++) {
+        struct cache_block *block = cache->buckets[i];
+        while (block != NULL) {
+            struct cache_block *next = block->bucket_next;
+            heap_free(block);
+            block = next;
+        }
+    }
+    heap_free(cache->buckets);
+    heap_free(cache);
+}
+
+/* ---- table ---- */
+
+static struct cache_block **bucket_of(const struct value_cache *cache, location where)
+{
+    uint64_t hash = where * UINT64_C(0x9e3779b97f4a7c15);
+    return &cache->buckets[hash >> 20 & (cache->bucket_count - 1)];
+}
+
+static void table_grow(struct value_cache *cache)
+{
+    struct cache_block **old = cache->buckets;
+    uint64_t old_count = cache->bucket_count;
+    cache->bucket_count = 2 * old_count;
+    cache->buckets =
+        heap_alloc_zeroed(cache->heap, cache->bucket_count * sizeof *cache->buckets);
+    for (uint64_t i = 0; i < old_count; i++) {
+        struct cache_block *block = old[i];
+        while (block != NULL) {
+            struct cache_block *next = block->bucket_next;
+            struct cache_block **bucket = bucket_of(cache, block->where);
+            block->bucket_next = *bucket;
+            *bucket = block;
+            block = next;
+        }
+    }
+    heap_free(old);
+}
+
+static struct cache_block **find(const struct value_cache *cache, location where)
+{
+    struct cache_block **link = bucket_of(cache, where);
+    while (*link != NULL && (*link)->where != where)
+        link = &(*link)->bucket_next;
+    return link;
+}
+
+/* ---- ring ---- */
+
+static uint64_t cost_of(const struct cache_block *block)
+{
+    return sizeof *block + sizeof(void *) + block->bytes;
+}
+
+/* Behind the hand: the last to be visited. */
+static void ring_add(struct value_cache *cache, struct cache_block *block)
+{
+    struct cache_block *hand = cache->hand;
+    if (hand == NULL) {
+        block->newer = block->older = block;
+        cache->hand = block;
+        return;
+    }
+    block->newer = hand;
+    block->older = hand->older;
+    hand->older->newer = block;
+    hand->older = block;
+}
+
+static void ring_remove(struct value_cache *cache, struct cache_block *block)
+{
+    if (cache->hand == block)
+        cache->hand = block->newer == block ? NULL : block->newer;
+    block->older->newer = block->newer;
+    block->newer->older = block->older;
+}
+
+/* Takes the block out of table and ring; frees it unless it is pinned. */
+static void drop(struct value_cache *cache, struct cache_block **link)
+{
+    struct cache_block *block = *link;
+    *link = block->bucket_next;
+    ring_remove(cache, block);
+    cache->used_bytes -= cost_of(block);
+    cache->block_count--;
+    block->is_cached = false;
+    if (block->pin_count == 0)
+        heap_free(block);
+}
+
+static void make_room(struct value_cache *cache)
+{
+    uint64_t steps_max = 2 * cache->block_count;
+    for (uint64_t step = 0; step < steps_max; step++) {
+        if (cache->used_bytes <= cache->budget_bytes)
+            return;
+        struct cache_block *block = cache->hand;
+        cache->hand = block->newer;
+        if (block->pin_count > 0)
+            continue;
+        if (block->is_referenced)
+            block->is_referenced = false;
+        else
+            drop(cache, find(cache, block->where));
+        if (cache->hand == NULL)
+            return;
+    }
+}
+
+/* ---- the doors ---- */
+
+struct cache_block *value_cache_block(struct value_cache *cache, location where, uint32_t bytes)
+{
+    struct cache_block *block = heap_alloc(cache->heap, sizeof *block + bytes);
+    block->where = where;
+    block->bytes = bytes;
+    block->pin_count = 1;
+    block->is_cached = false;
+    block->is_referenced = false;
+    return block;
+}
+
+void value_cache_insert(struct value_cache *cache, struct cache_block *block)
+{
+    ASSERT(!block->is_cached);
+    if (cost_of(block) > cache->budget_bytes / SHARE_MAX)
+        return;
+    ASSERT(*find(cache, block->where) == NULL);
+    if (cache->block_count >= cache->bucket_count)
+        table_grow(cache);
+    struct cache_block **bucket = bucket_of(cache, block->where);
+    block->bucket_next = *bucket;
+    *bucket = block;
+    ring_add(cache, block);
+    block->is_cached = true;
+    cache->used_bytes += cost_of(block);
+    cache->block_count++;
+    make_room(cache);
+}
+
+void value_cache_admit(struct value_cache *cache, location where, const void *image, uint32_t bytes)
+{
+    if (sizeof(struct cache_block) + bytes > cache->budget_bytes / SHARE_MAX)
+        return;
+    struct cache_block *block = value_cache_block(cache, where, bytes);
+    memcpy(block->image, image, bytes);
+    value_cache_insert(cache, block);
+    value_cache_unpin(cache, block);
+}
+
+struct cache_block *value_cache_pin(struct value_cache *cache, location where)
+{
+    struct cache_block *block = *find(cache, where);
+    if (block == NULL) {
+        cache->misses++;
+        return NULL;
+    }
+    cache->hits++;
+    block->is_referenced = true;
+    block->pin_count++;
+    return block;
+}
+
+void value_cache_unpin(struct value_cache *cache, struct cache_block *block)
+{
+    ASSERT(block->pin_count > 0);
+    block->pin_count--;
+    if (block->pin_count > 0)
+        return;
+    if (!block->is_cached)
+        heap_free(block);
+    else if (cache->used_bytes > cache->budget_bytes)
+        make_room(cache);
+}
+
+void value_cache_forget(struct value_cache *cache, location where)
+{
+    struct cache_block **link = find(cache, where);
+    if (*link != NULL)
+        drop(cache, link);
+}
+
+struct value_cache_figures value_cache_figures(const struct value_cache *cache)
+{
+    return (struct value_cache_figures){cache->used_bytes, cache->hits, cache->misses,
+                                        cache->block_count};
+}

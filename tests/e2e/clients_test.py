@@ -1,0 +1,94 @@
+"""
+tests/e2e/clients_test.py: one small session with each official client.
+
+The sessions are programs of their own beside this file; each takes the server's URL and a bucket's
+name, checks every answer, prints ok and exits 0. What must be installed, below PAIL_PEERS (default:
+build/peers), each by the language's own installer:
+
+    go       Go >= 1.26 on PATH, and the module github.com/nats-io/nats.go v1.55.0 with what it
+             needs; GOMODCACHE in gopath/pkg/mod if that folder exists. To fill it:
+             cd tests/e2e/go && GOPATH=<peers>/gopath go mod download
+    node     Node >= 20 on PATH, and in node/:
+             npm install @nats-io/kv@3.4.0 @nats-io/jetstream@3.4.0 @nats-io/transport-node@3.4.0
+    python   pip install --target <peers>/python nats-py==2.16.0
+    c        Debian's packages libnats-dev and pkg-config, and a compiler (apt-get install)
+"""
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from harness import DEADLINE_S, HERE, ServerTest, main, missing_peer, peers_dir, require_program
+
+
+class Clients(ServerTest):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="pail-e2e-clients-")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def run_session(self, command, **environment):
+        done = subprocess.run(command + [self.server.url, self.bucket_name()],
+                              env=dict(os.environ, **environment), cwd=self.folder,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=12 * DEADLINE_S)
+        text = done.stdout.decode(errors="replace")
+        self.assertEqual((done.returncode, text.strip().split("\n")[-1]), (0, "ok"), text)
+
+    def build(self, command, **environment):
+        """Builds a session; False if what it needs is not there."""
+        done = subprocess.run(command, env=dict(os.environ, **environment),
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=60 * DEADLINE_S)
+        if done.returncode != 0:
+            print(done.stdout.decode(errors="replace"))
+        return done.returncode == 0
+
+    def test_nats_go(self):
+        go = require_program("go")
+        gopath = os.path.join(peers_dir(), "gopath")
+        environment = {"GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local", "GOPROXY": "off"}
+        if os.path.isdir(gopath):
+            environment["GOPATH"] = gopath
+        program = os.path.join(self.folder, "session")
+        if not self.build([go, "build", "-C", os.path.join(HERE, "go"), "-o", program, "."],
+                          **environment):
+            missing_peer("the Go module github.com/nats-io/nats.go is not installed")
+        self.run_session([program])
+
+    def test_nats_js(self):
+        node = require_program("node")
+        modules = os.environ.get("NODE_PATH") or os.path.join(peers_dir(), "node", "node_modules")
+        if not os.path.isdir(os.path.join(modules, "@nats-io", "kv")):
+            missing_peer("the package @nats-io/kv is not installed in " + modules)
+        # import looks beside the program only, whatever NODE_PATH says.
+        os.symlink(modules, os.path.join(self.folder, "node_modules"))
+        program = shutil.copy(os.path.join(HERE, "node", "session.mjs"), self.folder)
+        self.run_session([node, program])
+
+    def test_nats_py(self):
+        packages = os.path.join(peers_dir(), "python")
+        path = os.pathsep.join(filter(None, [packages, os.environ.get("PYTHONPATH")]))
+        found = subprocess.run([sys.executable, "-c", "import nats"], stderr=subprocess.DEVNULL,
+                               env=dict(os.environ, PYTHONPATH=path), timeout=3 * DEADLINE_S)
+        if found.returncode != 0:
+            missing_peer("the package nats-py is not installed in " + packages)
+        self.run_session([sys.executable, os.path.join(HERE, "python", "session.py")],
+                         PYTHONPATH=path)
+
+    def test_libnats(self):
+        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+        if not compiler:
+            missing_peer("there is no C compiler")
+        if not os.path.exists("/usr/include/nats/nats.h"):
+            missing_peer("the package libnats-dev is not installed")
+        program = os.path.join(self.folder, "session")
+        self.assertTrue(self.build([compiler, "-std=c17", "-Wall", "-Wextra", "-Werror", "-o",
+                                    program, os.path.join(HERE, "c", "session.c"), "-lnats"]))
+        self.run_session([program])
+
+
+if __name__ == "__main__":
+    main()

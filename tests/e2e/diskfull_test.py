@@ -1,0 +1,144 @@
+"""
+tests/e2e/diskfull_test.py: a full disk is an answer, not an accident.
+
+The store lies on a small tmpfs, beside a file that only takes up room. Puts go on until they are
+refused; then reads and deletes must still work, and everything heals when the file is removed.
+
+Needs root, for the mount. Environment:
+    PAIL_DISKFULL_MIB   size of the tmpfs; default 128, of which the file takes a quarter
+    PAIL_DISKFULL_ARGS  arguments for pail that make its files small; default --segment_bytes 4194304
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+
+from harness import (DEADLINE_S, DELETE_MARKER, PURGE_MARKER, Server, ServerTest, main, poll_until,
+                     server_help, server_is_pail)
+
+MIB = 1 << 20
+DISK_MIB = int(os.environ.get("PAIL_DISKFULL_MIB", "128"))
+ARGS = shlex.split(os.environ.get("PAIL_DISKFULL_ARGS", "--segment_bytes 4194304"))
+VALUE_BYTES = 64 * 1024
+BUCKET = "full"
+
+
+class DiskFull(ServerTest):
+    @classmethod
+    def setUpClass(cls):
+        pass  # each test has a disk and a server of its own
+
+    def setUp(self):
+        if os.geteuid() != 0:
+            print("skipped: mounting a tmpfs needs root", flush=True)
+            self.skipTest("mounting a tmpfs needs root")
+        self.disk = tempfile.mkdtemp(prefix="pail-e2e-disk-")
+        self.addCleanup(shutil.rmtree, self.disk, ignore_errors=True)
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dm" % DISK_MIB, "tmpfs",
+                                  self.disk], stderr=subprocess.PIPE, text=True)
+        if mounted.returncode != 0:
+            print("skipped: no tmpfs: " + mounted.stderr, flush=True)
+            self.skipTest("no tmpfs: " + mounted.stderr)
+        self.addCleanup(subprocess.run, ["umount", "-l", self.disk], check=True)
+        self.filler = os.path.join(self.disk, "filler")
+        with open(self.filler, "wb") as filler:
+            os.posix_fallocate(filler.fileno(), 0, DISK_MIB // 4 * MIB)
+        args = ARGS if ARGS and ARGS[0] in server_help() else []
+        self.server = Server(*args, store=os.path.join(self.disk, "data"))
+        self.addCleanup(self.server.close)
+        self.client = self.connect()
+        self.client.bucket_create(BUCKET)
+        self.acked = {}  # key: (revision, value), for the newest write of each key
+
+    def value(self, key):
+        return (key.encode() + b" ").ljust(VALUE_BYTES, b"v")
+
+    def put(self, key, value, headers=None):
+        """One write; True if it was acked. A refusal must be one that says why."""
+        answer = self.client.publish_kv(BUCKET, key, value, headers)
+        self.assertEqual(answer["stream"], "KV_" + BUCKET)
+        if "error" not in answer:
+            self.acked[key] = (answer["seq"], value)
+            return True
+        self.assertEqual((answer["error"]["code"], answer["seq"]), (503, 0), answer)
+        self.assertIn(answer["error"]["err_code"], (10023, 10077), answer)
+        self.assertTrue(answer["error"]["description"])
+        return False
+
+    def fill(self):
+        """Puts new keys until one is refused: how many went in."""
+        for number in range(DISK_MIB * MIB // VALUE_BYTES + 1):
+            key = "key.%d" % number
+            if not self.put(key, self.value(key)):
+                return number
+        self.fail("more was acked than the disk can hold")
+
+    def check_acked(self):
+        for key, (revision, value) in self.acked.items():
+            msg = self.client.direct_get(BUCKET, key)
+            self.assertEqual(msg.header("Nats-Sequence"), str(revision), key)
+            self.assertEqual(msg.data, value, key)
+
+    def test_puts_are_refused_with_an_error_and_reads_go_on(self):
+        count = self.fill()
+        self.assertGreater(count, 20)
+        last_seq = self.client.stream_state(BUCKET)["last_seq"]
+        for number in range(20):
+            self.assertFalse(self.put("more.%d" % number, self.value("more")))
+        # Refused before it was sequenced: a refusal costs no sequence.
+        self.assertEqual(self.client.stream_state(BUCKET)["last_seq"], last_seq)
+        self.assertEqual(last_seq, count)
+        self.check_acked()
+        self.assertEqual(self.client.direct_get(BUCKET, "more.1").status, "404")
+
+    def test_pipelined_puts_are_all_answered(self):
+        replies = {}
+        for number in range(DISK_MIB * MIB // VALUE_BYTES + 200):
+            key = "key.%d" % number
+            replies[self.client.put_start(BUCKET, key, self.value(key))] = key
+        refused_count = 0
+        while replies:
+            msg = self.client.next("inbox", 3 * DEADLINE_S)
+            key = replies.pop(msg.subject)
+            answer = msg.json()
+            if "error" in answer:
+                refused_count += 1
+                self.assertIn(answer["error"]["err_code"], (10023, 10077), answer)
+            else:
+                self.acked[key] = (answer["seq"], self.value(key))
+        self.assertGreaterEqual(refused_count, 200)
+        self.check_acked()
+
+    def test_deletes_go_on_and_all_heals_when_space_returns(self):
+        if not server_is_pail():
+            self.skipTest("nats-server refuses deletes too, and keeps the limit it set at start")
+        count = self.fill()
+        for number in range(0, 40, 2):
+            self.assertTrue(self.put("key.%d" % number, b"", DELETE_MARKER))
+            self.assertTrue(self.put("key.%d" % (number + 1), b"", PURGE_MARKER))
+        self.check_acked()
+        self.assertEqual(self.client.stream_state(BUCKET)["last_seq"], count + 40)
+
+        # A crash on a full disk: the next start needs no room that is not there.
+        self.server.kill()
+        self.server.start(self.server.port)
+        self.client = self.connect()
+        self.check_acked()
+        self.assertTrue(self.put("key.40", b"", DELETE_MARKER))
+
+        os.unlink(self.filler)
+        poll_until(lambda: self.put("healed", self.value("healed")), what="room for a put")
+        for number in range(50):
+            key = "after.%d" % number
+            self.assertTrue(self.put(key, self.value(key)))
+        self.check_acked()
+        self.server.restart()
+        self.client = self.connect()
+        self.check_acked()
+        self.assertTrue(self.put("restarted", self.value("restarted")))
+
+
+if __name__ == "__main__":
+    main()
