@@ -32,9 +32,16 @@ struct window_slot {
     struct feed_record *record; /* owns; NULL unless FOUND */
 };
 
-struct queue_node {
-    struct queue_node *next;
-    struct feed_record *record; /* one reference */
+struct queue_entry {
+    uint64_t seq;
+    struct feed_record *record; /* one reference; NULL: removed from the stream before its turn */
+};
+
+/* Records in sequence order, waiting for their turn. A ring of `capacity`, a power of two. */
+struct queue {
+    struct queue_entry *entries; /* owns */
+    uint64_t first, end, capacity;
+    uint64_t alive, bytes; /* of the entries that have a record */
 };
 
 struct consumer {
@@ -64,8 +71,7 @@ struct consumer {
     uint32_t window_count, window_next;
     bool is_fetching;
 
-    struct queue_node *queue_head, **queue_tail;
-    uint64_t queue_count, queue_bytes;
+    struct queue queue;
     uint64_t dropped_from;  /* sequence of the first record that did not fit the queue; 0: none */
     uint64_t dropped_count; /* of those, still there */
 
@@ -120,7 +126,7 @@ struct consumer *consumer_find(struct stream *stream, struct bytes name)
 
 static uint64_t consumer_pending(const struct consumer *consumer)
 {
-    return consumer->backlog.alive + consumer->queue_count + consumer->dropped_count;
+    return consumer->backlog.alive + consumer->queue.alive + consumer->dropped_count;
 }
 
 void consumer_append_info(struct text *text, const struct consumer *consumer,
@@ -228,7 +234,6 @@ struct consumer *consumer_create(struct stream *stream, struct consumer_config *
     *config = (struct consumer_config){0};
     text_append(&consumer->name, name);
     consumer->created_ns = shard_wall_ns(kv->shard);
-    consumer->queue_tail = &consumer->queue_head;
     consumer->backlog.heap = kv->shard->heap;
     consumer->flow_window = FLOW_WINDOW_START;
     consumer->context = context;
@@ -243,16 +248,87 @@ struct consumer *consumer_create(struct stream *stream, struct consumer_config *
     return consumer;
 }
 
-static void queue_clear(struct consumer *consumer)
+static void queue_clear(struct queue *queue)
 {
-    while (consumer->queue_head != NULL) {
-        struct queue_node *node = consumer->queue_head;
-        consumer->queue_head = node->next;
-        feed_record_release(node->record);
-        heap_free(node);
+    for (uint64_t i = queue->first; i < queue->end; i++) {
+        struct queue_entry *entry = &queue->entries[i & (queue->capacity - 1)];
+        if (entry->record != NULL)
+            feed_record_release(entry->record);
     }
-    consumer->queue_tail = &consumer->queue_head;
-    consumer->queue_count = consumer->queue_bytes = 0;
+    heap_free(queue->entries);
+    *queue = (struct queue){0};
+}
+
+static void queue_grow(struct queue *queue, struct heap *heap)
+{
+    uint64_t capacity = queue->capacity == 0 ? 16 : 2 * queue->capacity;
+    struct queue_entry *entries = heap_alloc(heap, capacity * sizeof *entries);
+    for (uint64_t i = queue->first; i < queue->end; i++)
+        entries[i & (capacity - 1)] = queue->entries[i & (queue->capacity - 1)];
+    heap_free(queue->entries);
+    queue->entries = entries;
+    queue->capacity = capacity;
+}
+
+/* Takes a reference. The sequence is above all that are queued. */
+static void queue_push(struct queue *queue, struct heap *heap, struct feed_record *record)
+{
+    if (queue->end - queue->first == queue->capacity)
+        queue_grow(queue, heap);
+    record->references++;
+    queue->entries[queue->end++ & (queue->capacity - 1)] =
+        (struct queue_entry){record->seq, record};
+    queue->alive++;
+    queue->bytes += feed_record_bytes(record);
+}
+
+/* The next record, whose reference is now the caller's; NULL: the queue is empty. */
+static struct feed_record *queue_pop(struct queue *queue)
+{
+    while (queue->first < queue->end) {
+        struct feed_record *record =
+            queue->entries[queue->first++ & (queue->capacity - 1)].record;
+        if (record == NULL)
+            continue;
+        queue->alive--;
+        queue->bytes -= feed_record_bytes(record);
+        return record;
+    }
+    return NULL;
+}
+
+static uint64_t queue_next_seq(const struct queue *queue)
+{
+    return queue->first == queue->end
+               ? UINT64_MAX
+               : queue->entries[queue->first & (queue->capacity - 1)].seq;
+}
+
+/* The message was removed from the stream; true: it was queued. */
+static bool queue_kill(struct queue *queue, uint64_t seq)
+{
+    uint64_t low = queue->first, high = queue->end;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        if (queue->entries[middle & (queue->capacity - 1)].seq < seq)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    struct queue_entry *entry = &queue->entries[low & (queue->capacity - 1)];
+    if (low == queue->end || entry->seq != seq || entry->record == NULL)
+        return false;
+    queue->alive--;
+    queue->bytes -= feed_record_bytes(entry->record);
+    feed_record_release(entry->record);
+    entry->record = NULL;
+    return true;
+}
+
+static bool queue_is_full(const struct queue *queue)
+{
+    return queue->end - queue->first >= CONSUMER_QUEUE_MAX ||
+           queue->bytes >= CONSUMER_QUEUE_BYTES_MAX;
 }
 
 static void window_clear(struct consumer *consumer)
@@ -266,7 +342,7 @@ static void window_clear(struct consumer *consumer)
 
 static void consumer_free(struct consumer *consumer)
 {
-    queue_clear(consumer);
+    queue_clear(&consumer->queue);
     window_clear(consumer);
     backlog_clear(&consumer->backlog);
     heap_free(consumer->early_removed);
@@ -350,36 +426,7 @@ static void fold_record(struct consumer *consumer, const struct feed_record *rec
     char room[STREAM_KEY_ROOM];
     struct bytes key = stream_key_of(consumer->stream, subject, room);
     backlog_insert(backlog, record->seq,
-                   stripe_of_hash(consumer->stream, hash_bytes(key.data, key.count)));
-}
-
-static struct queue_node *queue_pop(struct consumer *consumer)
-{
-    struct queue_node *node = consumer->queue_head;
-    consumer->queue_head = node->next;
-    if (consumer->queue_head == NULL)
-        consumer->queue_tail = &consumer->queue_head;
-    consumer->queue_count--;
-    consumer->queue_bytes -= feed_record_bytes(node->record);
-    return node;
-}
-
-static void queue_push(struct consumer *consumer, struct feed_record *record)
-{
-    struct queue_node *node = heap_alloc(kv_of_consumer(consumer)->shard->heap, sizeof *node);
-    node->next = NULL;
-    node->record = record;
-    record->references++;
-    *consumer->queue_tail = node;
-    consumer->queue_tail = &node->next;
-    consumer->queue_count++;
-    consumer->queue_bytes += feed_record_bytes(record);
-}
-
-static bool queue_is_full(const struct consumer *consumer)
-{
-    return consumer->queue_count >= CONSUMER_QUEUE_MAX ||
-           consumer->queue_bytes >= CONSUMER_QUEUE_BYTES_MAX;
+                   stripe_of_key(consumer->stream->stripe_count, key));
 }
 
 /* A record above the list: what it pushed out, and whether it is wanted. */
@@ -390,18 +437,18 @@ static void consumer_take_live(struct consumer *consumer, struct feed_record *re
     if (record->seq < consumer->min_seq ||
         !consumer_config_matches(&consumer->config, feed_record_subject(record)))
         return;
-    if (consumer->dropped_from == 0 && queue_is_full(consumer))
+    if (consumer->dropped_from == 0 && queue_is_full(&consumer->queue))
         consumer->dropped_from = record->seq;
     if (consumer->dropped_from != 0)
         consumer->dropped_count++;
     else
-        queue_push(consumer, record);
+        queue_push(&consumer->queue, kv_of_consumer(consumer)->shard->heap, record);
 }
 
 static void early_removed_apply(struct consumer *consumer)
 {
     for (uint64_t i = 0; i < consumer->early_removed_count; i++)
-        (void)backlog_kill(&consumer->backlog, consumer->early_removed[i]);
+        consumer_on_removed(consumer, &consumer->early_removed[i], 1);
     heap_free(consumer->early_removed);
     consumer->early_removed = NULL;
     consumer->early_removed_count = consumer->early_removed_capacity = 0;
@@ -422,28 +469,23 @@ static void early_removed_add(struct consumer *consumer, uint64_t seq)
 /* The list becomes the state as of gathered_upto; what the feed brought above that is live. */
 static void consumer_settle(struct consumer *consumer)
 {
+    struct queue all = consumer->queue;
+    consumer->queue = (struct queue){0};
     backlog_sort(&consumer->backlog);
-    while (consumer->queue_head != NULL &&
-           consumer->queue_head->record->seq <= consumer->gathered_upto) {
-        struct queue_node *node = queue_pop(consumer);
-        fold_record(consumer, node->record);
-        feed_record_release(node->record);
-        heap_free(node);
+    while (queue_next_seq(&all) <= consumer->gathered_upto && all.first < all.end) {
+        struct feed_record *record = queue_pop(&all);
+        fold_record(consumer, record);
+        feed_record_release(record);
     }
     if (consumer->config.deliver_policy == DELIVER_LAST && !consumer->is_started)
         backlog_keep_only_last(&consumer->backlog);
-    early_removed_apply(consumer);
-    struct queue_node *rest = consumer->queue_head;
-    consumer->queue_head = NULL;
-    consumer->queue_tail = &consumer->queue_head;
-    consumer->queue_count = consumer->queue_bytes = 0;
-    while (rest != NULL) {
-        struct queue_node *next = rest->next;
-        consumer_take_live(consumer, rest->record);
-        feed_record_release(rest->record);
-        heap_free(rest);
-        rest = next;
+    struct feed_record *record;
+    while ((record = queue_pop(&all)) != NULL) {
+        consumer_take_live(consumer, record);
+        feed_record_release(record);
     }
+    queue_clear(&all);
+    early_removed_apply(consumer);
 }
 
 /* The stream position before the first delivery (jetstream-consumers.md section 5.1). */
@@ -502,7 +544,7 @@ static void consumer_on_watermark(struct watermark_wait *wait)
     ASSERT(consumer->state == CONSUMER_GATHERING);
     if (consumer->is_overrun) { /* the feed brought more than fits while the list was made: once more */
         consumer->is_overrun = false;
-        queue_clear(consumer);
+        queue_clear(&consumer->queue);
         backlog_clear(&consumer->backlog);
         consumer->early_removed_count = 0;
         consumer_gather(consumer, consumer->kind, consumer->from_seq, consumer->from_time_ns);
@@ -550,10 +592,10 @@ void consumer_on_record(struct consumer *consumer, struct feed_record *record)
 {
     if (consumer->state != CONSUMER_GATHERING)
         consumer_take_live(consumer, record);
-    else if (queue_is_full(consumer))
+    else if (queue_is_full(&consumer->queue))
         consumer->is_overrun = true;
     else
-        queue_push(consumer, record);
+        queue_push(&consumer->queue, kv_of_consumer(consumer)->shard->heap, record);
 }
 
 void consumer_on_removed(struct consumer *consumer, const uint64_t *seqs, uint64_t count)
@@ -561,7 +603,8 @@ void consumer_on_removed(struct consumer *consumer, const uint64_t *seqs, uint64
     for (uint64_t i = 0; i < count; i++) {
         if (consumer->state == CONSUMER_GATHERING)
             early_removed_add(consumer, seqs[i]);
-        else if (backlog_kill(&consumer->backlog, seqs[i]))
+        else if (backlog_kill(&consumer->backlog, seqs[i]) ||
+                 queue_kill(&consumer->queue, seqs[i]))
             continue;
         else if (consumer->dropped_from != 0 && seqs[i] >= consumer->dropped_from &&
                  consumer->dropped_count > 0)
@@ -784,11 +827,10 @@ static bool list_step(struct consumer *consumer, uint32_t *sent)
 
 static bool live_step(struct consumer *consumer, uint32_t *sent)
 {
-    if (consumer->queue_head != NULL) {
-        struct queue_node *node = queue_pop(consumer);
-        consumer_send(consumer, node->record);
-        feed_record_release(node->record);
-        heap_free(node);
+    struct feed_record *record = queue_pop(&consumer->queue);
+    if (record != NULL) {
+        consumer_send(consumer, record);
+        feed_record_release(record);
         ++*sent;
         return true;
     }
@@ -832,7 +874,7 @@ void consumer_pump(struct consumer *consumer)
 
 static bool consumer_is_idle(const struct consumer *consumer)
 {
-    return consumer->state == CONSUMER_LIVE && consumer->queue_head == NULL;
+    return consumer->state == CONSUMER_LIVE && consumer->queue.alive == 0;
 }
 
 static void send_heartbeat(struct consumer *consumer)

@@ -179,10 +179,10 @@ static void state_on_part(struct gather *gather, const void *payload, uint32_t b
         state->first_seq = part->first_seq;
         state->first_ns = part->first_ns;
     }
-    if (part->last_seq > state->last_seq) {
+    if (part->last_seq > state->last_seq)
         state->last_seq = part->last_seq;
+    if (part->last_ns > state->last_ns)
         state->last_ns = part->last_ns;
-    }
     state_take_seqs(state, (const uint64_t *)(part + 1), part->seq_count);
     state_take_subjects(state, (const char *)(part + 1) + part->seq_count * sizeof(uint64_t),
                         part->subjects_found);

@@ -448,7 +448,7 @@ static void query_ask(struct stream *stream, struct ask *ask, struct request *re
     if (is_literal) {
         struct bytes key = stream_key_of(stream, ask->subject, room);
         ask->head.hash = hash_bytes(key.data, key.count);
-        first = stripe_of_hash(stream, ask->head.hash);
+        first = stripe_of_key(stream->stripe_count, key);
         count = 1;
     }
     if (request != NULL || count > 1) {

@@ -58,6 +58,22 @@ static bool fail_json(struct request *request, const char *why)
     return false;
 }
 
+/* nats-server reads value after value; what follows the first may only be values that change nothing. */
+static bool rest_is_empty(struct bytes rest)
+{
+    const char *why;
+    while ((rest = without_blanks(rest)).count > 0) {
+        struct json *json = json_parse(rest, &rest, &why);
+        bool is_nothing = json != NULL && (json_type(json) == JSON_NULL ||
+                                           (json_type(json) == JSON_OBJECT &&
+                                            json_first(json) == NULL));
+        json_free(json);
+        if (!is_nothing)
+            return false;
+    }
+    return true;
+}
+
 bool request_parse(struct request *request, bool is_lenient)
 {
     struct bytes body = without_blanks(text_bytes(&request->payload));
@@ -70,7 +86,7 @@ bool request_parse(struct request *request, bool is_lenient)
     request->json = json_parse(body, &rest, &why);
     if (request->json == NULL)
         return fail_json(request, why);
-    if (without_blanks(rest).count > 0)
+    if (!rest_is_empty(rest))
         return fail_json(request, "invalid character after top-level value");
     if (json_type(request->json) == JSON_NULL) {
         json_free(request->json);

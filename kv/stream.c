@@ -299,6 +299,11 @@ void stream_reconfigure(struct stream *stream, struct stream_config *config)
         stripe_apply_limits(stream->stripe);
 }
 
+uint32_t stripe_of_key(uint32_t stripe_count, struct bytes key)
+{
+    return stripe_count == 1 ? 0 : crc32c(0, key.data, key.count) % stripe_count;
+}
+
 uint32_t stripe_shard(const struct stream *stream, uint32_t stripe)
 {
     return (stream->id + stripe) % stream->kv->shard->count;

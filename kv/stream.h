@@ -85,11 +85,11 @@ void stream_reconfigure(struct stream *stream, struct stream_config *config);
 
 /* ---- bucket, stripe, shard: the one place that maps them ---- */
 
-static inline uint32_t stripe_of_hash(const struct stream *stream, uint64_t hash)
-{
-    return stream->stripe_count == 1 ? 0 : (uint32_t)((hash >> 32) % stream->stripe_count);
-}
-
+/*
+ * By a checksum, not by hash_bytes: that one is seeded anew by each process, while a shard must find in its own log what it
+ * put there before.
+ */
+uint32_t stripe_of_key(uint32_t stripe_count, struct bytes key);
 uint32_t stripe_shard(const struct stream *stream, uint32_t stripe);
 /* The subject without the bucket's prefix; a subject outside it (after a change of subjects) keeps a leading dot. */
 struct bytes stream_key_of(const struct stream *stream, struct bytes subject, char *room);

@@ -209,9 +209,10 @@ void stripe_replay(struct stripe *stripe, const struct record *record, location 
     case KV_RECORD_PURGED: stripe_purge(stripe, record->key, record->seq, &removed); break;
     default: break;
     }
-    if (record->seq > stripe->last_seq) {
+    if (record->seq > stripe->last_seq) { /* also a message that something newer has pushed out */
         stripe->last_seq = record->seq;
-        stripe->last_time_ns = record->time_ns;
+        if (record->type == KV_RECORD_MESSAGE)
+            stripe->last_time_ns = record->time_ns;
     }
     removed_list_free(&removed);
 }

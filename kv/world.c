@@ -14,7 +14,6 @@
 
 #include <stdlib.h>
 
-#include "core/hash.h"
 #include "kv/api.h"
 #include "kv/catalog.h"
 #include "kv/consumer.h"
@@ -82,8 +81,7 @@ static bool record_is_ours(const struct kv *kv, const struct record *record)
     const char *bucket_end = memchr(record->key.data + 4, '.', record->key.count - 4);
     ASSERT(bucket_end != NULL);
     size_t prefix = (size_t)(bucket_end + 1 - record->key.data);
-    uint64_t hash = hash_bytes(record->key.data + prefix, record->key.count - prefix);
-    uint32_t stripe = (uint32_t)((hash >> 32) % kv->shard->count);
+    uint32_t stripe = stripe_of_key(kv->shard->count, bytes_after(record->key, prefix));
     return (record->stream_id + stripe) % kv->shard->count == kv->shard->index;
 }
 

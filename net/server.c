@@ -40,6 +40,7 @@ static void close_store(struct server *server, struct store_directory *directory
 static void say_who(const struct server *server);
 static enum status on_start(struct shard *shard, void *context, char *why, size_t why_bytes);
 static void on_stop(struct shard *shard, void *context);
+__attribute__((noreturn)) static void end_late(const struct server *server);
 static void on_ready(void *context, const struct store_recovery *recovery);
 static void open_door(struct net *net);
 static void on_door_timer(struct timer *timer);
@@ -207,6 +208,7 @@ static bool open_store(struct server *server, struct io *io, struct store_direct
         .server_name = server->name,
         .shard_count = server->shard_count,
         .payload_bytes_max = server->payload_bytes_max,
+        .is_strict = true,
         .store = options,
     };
     server->world = kv_world_create(&kv_options, *directory);
@@ -245,6 +247,18 @@ static void raise_descriptor_limit(void)
 
 /* ---- on the shards ---- */
 
+/*
+ * The disk has taken longer than an orderly end may: writes are in flight that nobody was told are durable, and the memory
+ * they come from must stay. The process ends as it is; the next start sees torn batches at worst.
+ */
+static void end_late(const struct server *server)
+{
+    ports_file_remove(server);
+    diag_warn("stopped_before_quiet");
+    diag_info("Server Exiting..");
+    _exit(0);
+}
+
 static enum status on_start(struct shard *shard, void *context, char *why, size_t why_bytes)
 {
     struct server *server = context;
@@ -263,9 +277,10 @@ static enum status on_start(struct shard *shard, void *context, char *why, size_
 static void on_stop(struct shard *shard, void *context)
 {
     struct net *net = net_of(shard);
-    (void)context;
     if (net == NULL)
         return;
+    if (net->kv != NULL && kv_is_busy(net->kv))
+        end_late(context);
     if (net->kv != NULL)
         kv_destroy(net->kv);
     net->kv = NULL;

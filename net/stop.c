@@ -12,6 +12,7 @@
 #include "core/mailbox.h"
 #include "net/conn.h"
 #include "net/server.h"
+#include "store/store.h"
 
 static const uint64_t QUIET_NS = 600000000;
 static const uint64_t CLOSE_NS = 200000000;
@@ -63,6 +64,8 @@ static void on_read_nothing(struct shard *shard, void *payload, uint32_t bytes, 
     (void)from;
     net->is_stopping = true;
     net->stop_deadline_ns = shard_now_ns(shard) + QUIET_NS;
+    if (net->kv != NULL)
+        store_stop(shard->rooms[SHARD_ROOM_STORE]);
     each_conn(net, hold);
 }
 
@@ -78,7 +81,8 @@ void stop_turn(struct net *net)
             shard_stay_awake(net->shard);
         return;
     }
-    if (net->conn_count == 0 || is_late)
+    bool is_gone = net->conn_count == 0; /* their consumers have gone with them: kv may be busy again */
+    if ((is_gone && (net->kv == NULL || !kv_is_busy(net->kv))) || is_late)
         report(net, on_shard_closed);
     else
         shard_stay_awake(net->shard); /* briefly: the clients' sockets take a turn or two */

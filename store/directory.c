@@ -176,54 +176,61 @@ static enum status list_files(struct opening *opening)
 
 /*
  * The header is damaged, or never reached the disk. A batch inside still tells which log the file belongs to; without
- * one it was never used.
+ * one of that epoch it was never used.
  */
 static enum status identify_by_batches(struct opening *opening, struct found_segment *segment,
-                                       const char *path)
+                                       uint64_t epoch, const char *path)
 {
     char *bytes = malloc(SEGMENT_BYTES_MAX);
     ASSERT(bytes != NULL);
-    size_t count;
+    size_t count = 0;
     enum status status = io_path_read(opening->io, path, bytes, SEGMENT_BYTES_MAX, &count);
     segment->bytes = count;
-    for (size_t at = SEGMENT_HEADER_BYTES; status == STATUS_OK && at + BLOCK_BYTES <= count;
-         at += BLOCK_BYTES) {
+    for (size_t at = SEGMENT_HEADER_BYTES; at + BLOCK_BYTES <= count; at += BLOCK_BYTES) {
         struct batch_header header;
         memcpy(&header, bytes + at, sizeof header);
-        if (batch_header_is_valid(&header, segment->id, at) && header.epoch >= segment->epoch) {
-            segment->epoch = header.epoch;
-            segment->log_index = header.log_index;
-        }
+        if (!batch_header_is_valid(&header, segment->id, at) || header.epoch != epoch)
+            continue;
+        segment->epoch = header.epoch;
+        segment->log_index = header.log_index;
     }
     free(bytes);
     return status;
 }
 
+static void take_header(struct store_directory *directory, struct found_segment *segment,
+                        const struct segment_header *header)
+{
+    segment->has_header = true;
+    segment->epoch = header->epoch;
+    segment->log_index = header->log_index;
+    segment->bytes = header->bytes;
+    segment->previous = (struct segment_previous){
+        header->previous_segment_id, header->previous_number, header->previous_chain};
+    if (directory->newest == NULL)
+        directory->newest = list_resized(NULL, 1, sizeof *header);
+    *directory->newest = *header;
+}
+
 static enum status read_header(struct opening *opening, struct found_segment *segment)
 {
     struct store_directory *directory = opening->directory;
+    uint64_t epoch = manifest_epoch_of(&directory->manifest, segment->id);
     char path[SEGMENT_PATH_BYTES];
     segment_path(path, directory->path, segment->id);
     struct segment_header header;
     size_t count;
     enum status status = io_path_read(opening->io, path, (char *)&header, sizeof header, &count);
+    bool is_whole = status == STATUS_OK && count == sizeof header &&
+                    segment_header_is_valid(&header, segment->id);
+    if (status == STATUS_OK && !(is_whole && header.epoch == epoch))
+        status = identify_by_batches(opening, segment, epoch, path);
     if (status != STATUS_OK)
         return opening_failed(opening, status, "cannot read", path);
-    segment->has_header =
-        count == sizeof header && segment_header_is_valid(&header, segment->id);
-    if (!segment->has_header) {
-        status = identify_by_batches(opening, segment, path);
-        return status == STATUS_OK ? STATUS_OK
-                                   : opening_failed(opening, status, "cannot read", path);
-    }
-    segment->epoch = header.epoch;
-    segment->log_index = header.log_index;
-    segment->bytes = header.bytes;
-    segment->previous = (struct segment_previous){
-        header.previous_segment_id, header.previous_number, header.previous_chain};
-    if (directory->newest == NULL)
-        directory->newest = list_resized(NULL, 1, sizeof header);
-    *directory->newest = header;
+    if (epoch == 0 || segment->id > LOCATION_SEGMENT_MAX || (is_whole && header.epoch > epoch))
+        return opening_failed(opening, STATUS_CORRUPT, "the manifest does not know it", path);
+    if (is_whole && header.epoch == epoch) /* a lower one was left by an earlier use of the file */
+        take_header(directory, segment, &header);
     return STATUS_OK;
 }
 
@@ -237,13 +244,6 @@ static enum status read_headers(struct opening *opening)
             return status;
         directory_segment_present(directory, segment->id);
         directory_segment_linked(directory, segment->id);
-        bool is_known = segment->epoch == 0 || manifest_shard_count(&directory->manifest,
-                                                                    segment->epoch) != 0;
-        if (!is_known || segment->id > LOCATION_SEGMENT_MAX) {
-            char path[SEGMENT_PATH_BYTES];
-            segment_path(path, directory->path, segment->id);
-            return opening_failed(opening, STATUS_CORRUPT, "the manifest does not know it", path);
-        }
     }
     return STATUS_OK;
 }
@@ -276,7 +276,7 @@ static enum status read_manifest(struct opening *opening)
 static bool epoch_has_segments(const struct store_directory *directory, uint64_t epoch)
 {
     for (uint32_t i = 0; i < directory->found_count; i++) {
-        if (directory->found[i].epoch == epoch)
+        if (manifest_epoch_of(&directory->manifest, directory->found[i].id) == epoch)
             return true;
     }
     return false;
@@ -289,7 +289,7 @@ static void forget_epochs(struct store_directory *directory, struct manifest *ne
     for (uint32_t i = 0; i < last->shards_count; i++) {
         const struct epoch_shards *shards = &last->shards[i];
         if (epoch_has_segments(directory, shards->epoch)) {
-            manifest_add_shards(next, shards->epoch, shards->shard_count);
+            manifest_add_shards(next, shards);
             directory->reads_all |= shards->shard_count != directory->shard_count;
         }
     }
@@ -311,7 +311,8 @@ static enum status raise_epoch(struct opening *opening)
             next.segment_next = highest + 1;
     }
     forget_epochs(directory, &next);
-    manifest_add_shards(&next, next.epoch, directory->shard_count);
+    struct epoch_shards shards = {next.epoch, directory->shard_count, next.segment_next};
+    manifest_add_shards(&next, &shards);
 
     char path[SEGMENT_PATH_BYTES];
     manifest_path(path, directory);

@@ -36,10 +36,13 @@ static void *list_grow(void *list, uint32_t count, size_t item_bytes)
     return list;
 }
 
-void manifest_add_shards(struct manifest *manifest, uint64_t epoch, uint32_t shard_count)
+void manifest_add_shards(struct manifest *manifest, const struct epoch_shards *shards)
 {
-    manifest->shards = list_grow(manifest->shards, manifest->shards_count, sizeof *manifest->shards);
-    manifest->shards[manifest->shards_count++] = (struct epoch_shards){epoch, shard_count};
+    uint32_t count = manifest->shards_count;
+    ASSERT(count == 0 || manifest->shards[count - 1].epoch < shards->epoch);
+    ASSERT(count == 0 || manifest->shards[count - 1].segment_first <= shards->segment_first);
+    manifest->shards = list_grow(manifest->shards, count, sizeof *manifest->shards);
+    manifest->shards[manifest->shards_count++] = *shards;
 }
 
 void manifest_add_end(struct manifest *manifest, const struct log_end *end)
@@ -53,6 +56,15 @@ uint32_t manifest_shard_count(const struct manifest *manifest, uint64_t epoch)
     for (uint32_t i = 0; i < manifest->shards_count; i++) {
         if (manifest->shards[i].epoch == epoch)
             return manifest->shards[i].shard_count;
+    }
+    return 0;
+}
+
+uint64_t manifest_epoch_of(const struct manifest *manifest, uint64_t segment_id)
+{
+    for (uint32_t i = manifest->shards_count; i-- > 0;) {
+        if (manifest->shards[i].segment_first <= segment_id)
+            return manifest->shards[i].epoch;
     }
     return 0;
 }
@@ -71,16 +83,16 @@ const struct log_end *manifest_end(const struct manifest *manifest, uint64_t epo
 static bool parse_line(struct manifest *manifest, const char *line)
 {
     struct log_end end;
-    uint64_t epoch;
-    uint32_t shard_count;
+    struct epoch_shards shards;
     if (sscanf(line, "seed %" SCNx64, &manifest->seed) == 1)
         return true;
     if (sscanf(line, "epoch %" SCNu64, &manifest->epoch) == 1)
         return true;
     if (sscanf(line, "segment_next %" SCNu64, &manifest->segment_next) == 1)
         return true;
-    if (sscanf(line, "shards %" SCNu64 " %" SCNu32, &epoch, &shard_count) == 2) {
-        manifest_add_shards(manifest, epoch, shard_count);
+    if (sscanf(line, "shards %" SCNu64 " %" SCNu32 " %" SCNu64, &shards.epoch, &shards.shard_count,
+               &shards.segment_first) == 3) {
+        manifest_add_shards(manifest, &shards);
         return true;
     }
     if (sscanf(line, "end %" SCNu64 " %" SCNu32 " %" SCNu64 " %" SCNu64 " %" SCNx32, &end.epoch,
@@ -149,8 +161,8 @@ enum status manifest_write(const struct manifest *manifest, struct io *io, const
     text_append_format(&text, "segment_next %" PRIu64 "\n", manifest->segment_next);
     for (uint32_t i = 0; i < manifest->shards_count; i++) {
         const struct epoch_shards *shards = &manifest->shards[i];
-        text_append_format(&text, "shards %" PRIu64 " %" PRIu32 "\n", shards->epoch,
-                           shards->shard_count);
+        text_append_format(&text, "shards %" PRIu64 " %" PRIu32 " %" PRIu64 "\n", shards->epoch,
+                           shards->shard_count, shards->segment_first);
     }
     for (uint32_t i = 0; i < manifest->ends_count; i++) {
         const struct log_end *end = &manifest->ends[i];

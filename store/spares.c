@@ -22,6 +22,7 @@ static void on_zeros_done(struct op *op);
 static void on_sync_done(struct op *op);
 static void on_retry(struct timer *timer);
 static void on_link_done(struct op *op);
+static void retry_later(struct store *store);
 
 static void update_space(struct store *store)
 {
@@ -125,10 +126,7 @@ static void making_failed(struct store *store, enum status status)
     spares->state = MAKING_IDLE;
     if (!spares->is_failing)
         diag_warn("segment_refused shard=%u why=\"%s\"", store->shard->index, status_words(status));
-    spares->is_failing = true;
-    timer_start(store->shard->timers, &spares->retry_timer,
-                shard_now_ns(store->shard) + SPARES_RETRY_NS, on_retry);
-    update_space(store);
+    retry_later(store);
 }
 
 static void write_zeros(struct store *store)
@@ -273,12 +271,36 @@ bool spares_is_busy(const struct store *store)
 
 /* ---- giving ---- */
 
-bool spares_can_promise(const struct store *store, uint64_t bytes)
+static void retry_later(struct store *store)
 {
-    const struct spares *spares = &store->spares;
-    if (!spares->is_failing)
+    store->spares.is_failing = true;
+    timer_start(store->shard->timers, &store->spares.retry_timer,
+                shard_now_ns(store->shard) + SPARES_RETRY_NS, on_retry);
+    update_space(store);
+}
+
+/*
+ * What is promised must be had, for by then it has a place in the order: there is a spare for it, or the file system has
+ * room for all that is promised, and one more.
+ */
+bool spares_can_promise(struct store *store, uint64_t bytes)
+{
+    struct spares *spares = &store->spares;
+    uint64_t segment_bytes = store->options.segment_bytes;
+    if (bytes == segment_bytes && spares->ready_count > spares->promised_count)
         return true;
-    return bytes == store->options.segment_bytes && spares->promised_count < spares->ready_count;
+    if (spares->is_failing)
+        return false;
+    uint64_t needed = bytes + segment_bytes;
+    for (uint32_t i = 0; i < spares->promised_count; i++)
+        needed += spares->promised[i]->bytes;
+    uint64_t free_bytes;
+    enum status status = io_path_free_bytes(store->shard->io, store->directory->path, &free_bytes);
+    if (status == STATUS_OK && free_bytes >= needed)
+        return true;
+    if (bytes == segment_bytes)
+        retry_later(store); /* one that is larger was only too large */
+    return false;
 }
 
 void spares_promise(struct store *store, struct segment *segment)

@@ -47,7 +47,7 @@ void spares_keep(struct store *store);
 bool spares_is_busy(const struct store *store);
 
 /* False when a segment of that size could not be had now. */
-bool spares_can_promise(const struct store *store, uint64_t bytes);
+bool spares_can_promise(struct store *store, uint64_t bytes);
 void spares_promise(struct store *store, struct segment *segment);
 /* Gives the segment its file and name; false: not yet. */
 bool spares_attach(struct store *store, struct segment *segment);

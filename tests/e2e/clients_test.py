@@ -14,7 +14,6 @@ build/peers), each by the language's own installer:
     c        Debian's packages libnats-dev and pkg-config, and a compiler (apt-get install)
 """
 
-import glob
 import os
 import shutil
 import subprocess

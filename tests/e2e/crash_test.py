@@ -1,10 +1,10 @@
 """
 tests/e2e/crash_test.py: kill -9 under load, restart, and compare with everything that was promised.
 
-Eight connections write at full speed, pipelined: puts, creates and updates with a revision, deletes and
-purges, on keys of their own and on keys they share, into a bucket without history and one with. At
-some number of acknowledged writes the server is killed. The next start, on the same folder and port,
-is held against a record of every write that was ever sent:
+Eight connections write at full speed, pipelined: puts, creates and updates with a revision, deletes
+and purges, on keys of their own and on keys they share, into a bucket without history and one with.
+At some number of acknowledged writes the server is killed. The next start, on the same folder and
+port, is held against a record of every write that was ever sent:
 
     acked     its revision is known; it must be there, unless something newer took its place
     refused   it must not be there
@@ -14,8 +14,8 @@ is held against a record of every write that was ever sent:
 then the next cycle goes on with the same data. Every write has a token of its own (in a header, for
 markers have no value), so that each stored message is recognised.
 
-Known of nats-server 2.15.2, and forgiven to it here: after a kill, values that a purge or the history
-limit had removed may be back.
+Known of nats-server 2.15.2, and forgiven to it here: after a kill, values that a purge or the
+history limit had removed may be back.
 
 Environment:
     PAIL_CRASH_CYCLES   kills in each test; default 10
@@ -31,7 +31,7 @@ import threading
 import time
 import unittest
 
-from harness import (DEADLINE_S, Closed, Server, Timeout, expected, main, server_is_pail)
+from harness import DEADLINE_S, Closed, Server, expected, main, server_is_pail
 
 CYCLES = int(os.environ.get("PAIL_CRASH_CYCLES", "10"))
 ACKS_MAX = int(os.environ.get("PAIL_CRASH_ACKS", "3000"))
@@ -230,7 +230,7 @@ class Crash(unittest.TestCase):
             raise failures[0]
         self.assertTrue(reached, "the load did not get through")
 
-    # After the restart ------------------------------------------------------------------------------
+    # After the restart -------------------------------------------------------------------------
 
     def check(self):
         with self.server.connect() as client:

@@ -6,7 +6,7 @@ refused; then reads and deletes must still work, and everything heals when the f
 
 Needs root, for the mount. Environment:
     PAIL_DISKFULL_MIB   size of the tmpfs; default 128, of which the file takes a quarter
-    PAIL_DISKFULL_ARGS  arguments for pail that make its files small; default --segment_bytes 4194304
+    PAIL_DISKFULL_ARGS  makes pail's files small; default --segment_bytes 4194304, if it is known
 """
 
 import os

@@ -1,20 +1,20 @@
 """
 tests/e2e/harness.py: a real server in a fresh folder, and a client that hides nothing.
 
-The tests speak to the server as the world does: over a socket, or with the official clients. Nothing
-here knows pail from the inside, so that the same tests run against nats-server too:
+The tests speak to the server as the world does: over a socket, or with the official clients.
+Nothing here knows pail from the inside, so that the same tests run against nats-server too:
 
     PAIL_SERVER=$(command -v nats-server) python3 tests/e2e/protocol_test.py
 
 Environment:
-    PAIL_SERVER         the server under test; default: the newest build/*/pail, else nats-server on PATH
+    PAIL_SERVER         the server under test; default: the newest build/*/pail, else nats-server
     PAIL_SHARDS         passed on as --shards, if the server knows that option
     PAIL_SERVER_ARGS    more arguments for each server, split as a shell does
     PAIL_PEERS          where the peers were installed; default: build/peers
                         (bin/nats, bin/nats-server, node/node_modules, python/, gopath/)
     PAIL_REQUIRE_PEERS  1: a missing peer is a failure, not a skipped test
-    PAIL_DEADLINE_S     how long to wait for something that must come; default 10, with sanitizers 40
-    PAIL_SILENCE_S      how long to wait for something that must not come; default 0.3
+    PAIL_DEADLINE_S     how long to wait for what must come; default 10, with sanitizers 40
+    PAIL_SILENCE_S      how long to wait for what must not come; default 0.3
 
 Nothing sleeps: whoever waits, waits for an event and has a deadline.
 """
@@ -44,7 +44,7 @@ SKIP_EXIT_CODE = 77
 
 SECOND_NS = 1_000_000_000
 
-# ---------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------------------------
 # Peers: programs and packages of others that some tests need.
 
 
@@ -75,7 +75,7 @@ def require_program(name):
     return path if path else missing_peer("%s is not installed" % name)
 
 
-# ---------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------
 # The server under test.
 
 
@@ -269,7 +269,7 @@ class Server:
         return Client(self.port, **options)
 
 
-# ---------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------
 # The client.
 
 
@@ -283,8 +283,8 @@ class Timeout(Exception):
 
 def poll_until(ask, deadline_s=None, what="the right answer"):
     """
-    Asks again and again until ask() gives something true, and returns that. For what no event tells;
-    ask() makes a round trip to the server, so that the loop runs at the server's pace.
+    Asks again and again until ask() gives something true, and returns that. For what no event
+    tells; ask() makes a round trip to the server, so that the loop runs at the server's pace.
     """
     until = time.monotonic() + (DEADLINE_S if deadline_s is None else deadline_s)
     while True:
@@ -389,7 +389,11 @@ class Client:
         if receive_buffer_bytes:  # before connect(): the window is agreed on there
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self.socket.settimeout(self.deadline_s)
-        self.socket.connect(("127.0.0.1", port))
+        try:
+            self.socket.connect(("127.0.0.1", port))
+        except OSError:
+            self.socket.close()
+            raise
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.input = bytearray()
         self.input_start = 0
@@ -410,7 +414,7 @@ class Client:
             self.send_connect(**(connect or {}))
             self.flush()
 
-    # Sending ----------------------------------------------------------------------------------------
+    # Sending -----------------------------------------------------------------------------------
 
     def send(self, data):
         self.socket.sendall(data if isinstance(data, (bytes, bytearray)) else data.encode())
@@ -444,7 +448,7 @@ class Client:
     def unsub(self, sid, max_count=None):
         self.send("UNSUB %s%s\r\n" % (sid, " %d" % max_count if max_count else ""))
 
-    # Receiving --------------------------------------------------------------------------------------
+    # Receiving ---------------------------------------------------------------------------------
 
     def wait_until(self, is_done, deadline_s=None, what="the server's answer"):
         """Reads until is_done() gives something true, and returns that."""
@@ -557,7 +561,7 @@ class Client:
         self.wait_until(lambda: self.pong_count >= asked, deadline_s, "PONG")
 
     def wait_until_read(self):
-        """Waits until the server has read every byte sent: the kernel holds none for it any more."""
+        """Waits until the server has read all that was sent: the kernel holds nothing for it."""
         server = "0100007F:%04X" % self.socket.getpeername()[1]
         client = "0100007F:%04X" % self.socket.getsockname()[1]
         until = time.monotonic() + self.deadline_s
@@ -586,7 +590,7 @@ class Client:
         except Closed:
             return self.errors
 
-    # Requests ---------------------------------------------------------------------------------------
+    # Requests ----------------------------------------------------------------------------------
 
     def inbox(self):
         """A fresh reply subject below this connection's one wildcard subscription."""
@@ -608,7 +612,7 @@ class Client:
     def request(self, subject, data=b"", headers=None, deadline_s=None):
         return self.answer(self.request_start(subject, data, headers), deadline_s)
 
-    # JetStream and Key/Value ------------------------------------------------------------------------
+    # JetStream and Key/Value -------------------------------------------------------------------
 
     def api(self, suffix, body=None, headers=None):
         """A request to $JS.API: the answer's JSON. The body may be raw bytes."""
@@ -710,7 +714,7 @@ def bucket_config(bucket, **changes):
     return {field: value for field, value in config.items() if value is not None}
 
 
-# ---------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------
 # The nats CLI.
 
 
@@ -776,7 +780,7 @@ class RunningCommand:
         self.process.stdout.close()
 
 
-# ---------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------
 # The frame of a test file.
 
 

@@ -1,8 +1,8 @@
 """
 tests/e2e/protocol_test.py: the client protocol over a raw socket.
 
-First the rows of a conformance list, each a few bytes and the exact answer of nats-server 2.15.2; then
-what bad input, slow peers and many connections may do: nothing to anybody else.
+First the rows of a conformance list, each a few bytes and the exact answer of nats-server 2.15.2;
+then what bad input, slow peers and many connections may do: nothing to anybody else.
 """
 
 import random
@@ -149,7 +149,8 @@ class Parser(ProtocolTest):
 
     def test_unknown_operations_close_with_a_word(self):
         for text in ("FOO\r\n", " PING\r\n", "\r\n", "PUBX a 1\r\n", "SUBa 1\r\n", "PUB\r\n",
-                     "MSG a 1 1\r\nx\r\n", "\x00\x01\x02\x03\r\n", "RS+ a\r\n", "GET / HTTP/1.1\r\n"):
+                     "MSG a 1 1\r\nx\r\n", "\x00\x01\x02\x03\r\n", "RS+ a\r\n",
+                     "GET / HTTP/1.1\r\n"):
             with self.subTest(text):
                 self.assert_closes(text, UNKNOWN_OPERATION)
 
@@ -216,12 +217,13 @@ class SplitInput(ProtocolTest):
     """Input may be cut anywhere; the messages are the same."""
 
     OPERATIONS = (b"SUB split.a q 7\r\nSUB split.> 8\r\nPUB split.a 5\r\nhello\r\n"
-                  b"PUB split.a r.1 3\r\na\r\n\r\nHPUB split.b r.2 18 21\r\nNATS/1.0\r\nA: b\r\n\r\n"
-                  b"xyz\r\nUNSUB 7\r\nUNSUB 8 4\r\npub split.c 0\r\n\r\nPUB split.d 2\n\r\n\r\n"
+                  b"PUB split.a r.1 3\r\na\r\n\r\n"
+                  b"HPUB split.b r.2 18 21\r\nNATS/1.0\r\nA: b\r\n\r\nxyz\r\n"
+                  b"UNSUB 7\r\nUNSUB 8 4\r\npub split.c 0\r\n\r\nPUB split.d 2\n\r\n\r\n"
                   b"sub gone 9\r\nUNSUB 9\r\nPING\r\n")
 
     def observed(self, ops):
-        """What was received, in a form to compare: the two subscriptions in an order of their own."""
+        """What was received, to compare: each subscription has an order of its own."""
         messages = [value for name, value in ops if name in ("MSG", "HMSG")]
         return sorted((m.sid, m.subject, m.reply or "", m.headers.block if m.headers else b"",
                        m.data) for m in messages)
@@ -428,7 +430,8 @@ class HeadersAndReplies(ProtocolTest):
     def test_header_blocks_pass_unchanged(self):
         client = self.connect()
         client.sub("hdr.raw", sid="1")
-        for block in (b"NATS/1.0\r\nA: 1\r\na:2\r\nA:   3 \r\n\r\n", b"garbage", b"NATS/1.0\r\n\r\n"):
+        for block in (b"NATS/1.0\r\nA: 1\r\na:2\r\nA:   3 \r\n\r\n", b"garbage",
+                      b"NATS/1.0\r\n\r\n"):
             client.pub("hdr.raw", b"x", headers=block)
             msg = client.next(sid="1")
             self.assertEqual((msg.headers.block, msg.data), (block, b"x"))

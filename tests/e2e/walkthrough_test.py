@@ -1,8 +1,8 @@
 """
-tests/e2e/walkthrough_test.py: the Key/Value walkthrough of the NATS documentation, with the real CLI.
+tests/e2e/walkthrough_test.py: the Key/Value walkthrough of the NATS documentation, with the CLI.
 
-What the `nats` program prints is compared where people and scripts read it: the texts of results and
-errors, and the exit code. Times, sizes and the frames of tables are not.
+What the `nats` program prints is compared where people and scripts read it: the texts of results
+and errors, and the exit code. Times, sizes and the frames of tables are not.
 """
 
 import concurrent.futures

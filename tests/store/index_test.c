@@ -21,7 +21,7 @@
     } while (0)
 
 enum {
-    SEED_COUNT = 12,
+    SEED_COUNT = 6,
     KEYS_MAX = 6000,
     MODEL_MAX = 12000,
     KEY_TEXT_BYTES_MAX = 9000,

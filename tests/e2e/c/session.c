@@ -1,6 +1,6 @@
 /*
- * tests/e2e/c/session.c: the small Key/Value session with libnats. Takes the URL and a bucket's name,
- * prints ok and exits 0, or says what differs and exits 1.
+ * tests/e2e/c/session.c: the small Key/Value session with libnats. Takes the URL and a bucket's
+ * name, prints ok and exits 0, or says what differs and exits 1.
  */
 #include <nats/nats.h>
 #include <stdbool.h>

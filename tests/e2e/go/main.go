@@ -1,5 +1,5 @@
-// tests/e2e/go/main.go: the small Key/Value session with nats.go. Takes the URL and a bucket's name,
-// prints ok and exits 0, or says what differs and exits 1.
+// tests/e2e/go/main.go: the small Key/Value session with nats.go. Takes the URL and a bucket's
+// name, prints ok and exits 0, or says what differs and exits 1.
 package main
 
 import (

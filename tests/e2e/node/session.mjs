@@ -1,6 +1,6 @@
-// tests/e2e/node/session.mjs: the small Key/Value session with @nats-io/kv. Takes the URL and a bucket's
-// name, prints ok and exits 0, or says what differs and exits 1. Its packages are found in a folder
-// node_modules beside it: the driver runs a copy next to a link.
+// tests/e2e/node/session.mjs: the small Key/Value session with @nats-io/kv. Takes the URL and a
+// bucket's name, prints ok and exits 0, or says what differs and exits 1. Its packages are found in
+// a folder node_modules beside it: the driver runs a copy next to a link.
 import assert from "node:assert/strict";
 import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { Kvm } from "@nats-io/kv";
@@ -63,8 +63,10 @@ const collect = async (iterator) => {
 assert.deepEqual((await collect(await kv.keys())).sort(), ["a", "c"]);
 assert.deepEqual(await collect(await kv.keys("none")), []);
 const history = await collect(await kv.history({ key: "a" }));
-assert.deepEqual(history.map((e) => [e.revision, e.operation]), [[1, "PUT"], [5, "DEL"], [7, "PUT"]]);
-assert.deepEqual((await collect(await kv.history({ key: "b" }))).map((e) => e.operation), ["PURGE"]);
+const steps = history.map((entry) => [entry.revision, entry.operation]);
+assert.deepEqual(steps, [[1, "PUT"], [5, "DEL"], [7, "PUT"]]);
+const purged = await collect(await kv.history({ key: "b" }));
+assert.deepEqual(purged.map((entry) => entry.operation), ["PURGE"]);
 
 // Many keys at once, not waiting for each other.
 const puts = [];
