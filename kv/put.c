@@ -170,9 +170,19 @@ static void result_answer(struct kv *kv, const struct put_result *result, struct
 
 /* ---- room: what this shard's connections may have in flight ---- */
 
+/*
+ * What is sequenced must be stored: all shards together keep less in flight than the reserve that a log still has when it says
+ * that it is nearly full (one segment), with room for what records and batches add.
+ */
+static uint64_t put_bytes_max(const struct kv *kv)
+{
+    uint64_t reserve = kv_world_options(kv->world)->store.segment_bytes / (4 * kv->shard->count);
+    return reserve < KV_PUT_BYTES_MAX ? reserve : KV_PUT_BYTES_MAX;
+}
+
 static bool put_has_room(const struct kv *kv)
 {
-    return kv->puts_outstanding < KV_PUTS_MAX && kv->put_bytes_outstanding < KV_PUT_BYTES_MAX;
+    return kv->puts_outstanding < KV_PUTS_MAX && kv->put_bytes_outstanding < put_bytes_max(kv);
 }
 
 void put_wait_for_room(struct kv *kv, const struct origin *origin)
@@ -189,7 +199,7 @@ void put_wait_for_room(struct kv *kv, const struct origin *origin)
 static void put_resume_waiting(struct kv *kv)
 {
     if (kv->waiting.count == 0 || kv->puts_outstanding > KV_PUTS_MAX / 2 ||
-        kv->put_bytes_outstanding > KV_PUT_BYTES_MAX / 2)
+        kv->put_bytes_outstanding > put_bytes_max(kv) / 2)
         return;
     struct waiting_conns waiting = kv->waiting;
     kv->waiting = (struct waiting_conns){0};
@@ -584,6 +594,10 @@ static void put_decide(struct stripe *stripe, const struct put_view *view)
     struct kv *kv = stream->kv;
     uint32_t flags = view->request->flags;
     uint64_t taken_index = NOT_TAKEN;
+    if (!stream->is_memory && !space_allows(kv, kv->shard->index, flags)) {
+        put_refuse_at_stripe(stripe, view, API_INSUFFICIENT_RESOURCES, 0, "");
+        return;
+    }
     if ((flags & PUT_EXPECTS_LAST) != 0 &&
         order_last_taken(stream->order) != view->request->expected) {
         put_refuse_at_stripe(stripe, view, API_WRONG_LAST_SEQUENCE,

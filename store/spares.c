@@ -260,8 +260,12 @@ void spares_keep(struct store *store)
     if (store->is_stopping && spares->promised_count == 0)
         return;
     uint64_t bytes = wanted_bytes(store);
-    if (bytes != 0)
+    if (bytes != 0) {
         make(store, bytes);
+    } else if (spares->is_failing) { /* recycling gave what was missing */
+        spares->is_failing = false;
+        update_space(store);
+    }
 }
 
 bool spares_is_busy(const struct store *store)

@@ -6,22 +6,20 @@ refused; then reads and deletes must still work, and everything heals when the f
 
 Needs root, for the mount. Environment:
     PAIL_DISKFULL_MIB   size of the tmpfs; default 128, of which the file takes a quarter
-    PAIL_DISKFULL_ARGS  makes pail's files small; default --segment_bytes 4194304, if it is known
 """
 
 import os
-import shlex
 import shutil
 import subprocess
 import tempfile
 
 from harness import (DEADLINE_S, DELETE_MARKER, PURGE_MARKER, Server, ServerTest, main, poll_until,
-                     server_help, server_is_pail)
+                     server_is_pail)
 
 MIB = 1 << 20
 DISK_MIB = int(os.environ.get("PAIL_DISKFULL_MIB", "128"))
-ARGS = shlex.split(os.environ.get("PAIL_DISKFULL_ARGS", "--segment_bytes 4194304"))
 VALUE_BYTES = 64 * 1024
+REFUSALS = 50
 BUCKET = "full"
 
 
@@ -45,8 +43,7 @@ class DiskFull(ServerTest):
         self.filler = os.path.join(self.disk, "filler")
         with open(self.filler, "wb") as filler:
             os.posix_fallocate(filler.fileno(), 0, DISK_MIB // 4 * MIB)
-        args = ARGS if ARGS and ARGS[0] in server_help() else []
-        self.server = Server(*args, store=os.path.join(self.disk, "data"))
+        self.server = Server(store=os.path.join(self.disk, "data"))
         self.addCleanup(self.server.close)
         self.client = self.connect()
         self.client.bucket_create(BUCKET)
@@ -68,11 +65,16 @@ class DiskFull(ServerTest):
         return False
 
     def fill(self):
-        """Puts new keys until one is refused: how many went in."""
-        for number in range(DISK_MIB * MIB // VALUE_BYTES + 1):
+        """
+        Puts new keys until REFUSALS in a row are refused: each shard fills up by itself, and a key
+        is on one of them. Returns how many went in.
+        """
+        refused_count = 0
+        for number in range(DISK_MIB * MIB // VALUE_BYTES + 20 * REFUSALS):
             key = "key.%d" % number
-            if not self.put(key, self.value(key)):
-                return number
+            refused_count = 0 if self.put(key, self.value(key)) else refused_count + 1
+            if refused_count == REFUSALS:
+                return len(self.acked)
         self.fail("more was acked than the disk can hold")
 
     def check_acked(self):
@@ -115,9 +117,10 @@ class DiskFull(ServerTest):
         if not server_is_pail():
             self.skipTest("nats-server refuses deletes too, and keeps the limit it set at start")
         count = self.fill()
+        keys = sorted(self.acked)
         for number in range(0, 40, 2):
-            self.assertTrue(self.put("key.%d" % number, b"", DELETE_MARKER))
-            self.assertTrue(self.put("key.%d" % (number + 1), b"", PURGE_MARKER))
+            self.assertTrue(self.put(keys[number], b"", DELETE_MARKER))
+            self.assertTrue(self.put(keys[number + 1], b"", PURGE_MARKER))
         self.check_acked()
         self.assertEqual(self.client.stream_state(BUCKET)["last_seq"], count + 40)
 
@@ -126,10 +129,12 @@ class DiskFull(ServerTest):
         self.server.start(self.server.port)
         self.client = self.connect()
         self.check_acked()
-        self.assertTrue(self.put("key.40", b"", DELETE_MARKER))
+        self.assertTrue(self.put(keys[40], b"", DELETE_MARKER))
 
         os.unlink(self.filler)
-        poll_until(lambda: self.put("healed", self.value("healed")), what="room for a put")
+        healed = ["healed.%d" % number for number in range(20)]  # on all shards
+        for key in healed:
+            poll_until(lambda: self.put(key, self.value(key)), what="room for a put")
         for number in range(50):
             key = "after.%d" % number
             self.assertTrue(self.put(key, self.value(key)))

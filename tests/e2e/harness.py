@@ -9,6 +9,8 @@ Nothing here knows pail from the inside, so that the same tests run against nats
 Environment:
     PAIL_SERVER         the server under test; default: the newest build/*/pail, else nats-server
     PAIL_SHARDS         passed on as --shards, if the server knows that option
+    PAIL_SEGMENT_BYTES  size of pail's log files; default 4194304, for a start writes them in full;
+                        empty: the server's own default
     PAIL_SERVER_ARGS    more arguments for each server, split as a shell does
     PAIL_PEERS          where the peers were installed; default: build/peers
                         (bin/nats, bin/nats-server, node/node_modules, python/, gopath/)
@@ -155,6 +157,9 @@ class Server:
         command.append("-js" if self.jetstream else "-js=false")
         if self.shards and server_is_pail():
             command += ["--shards", str(self.shards)]
+        segment_bytes = os.environ.get("PAIL_SEGMENT_BYTES", "4194304")
+        if segment_bytes and "--segment_bytes" in server_help():
+            command += ["--segment_bytes", segment_bytes]
         return command + shlex.split(os.environ.get("PAIL_SERVER_ARGS", "")) + self.args
 
     def start(self, port=-1):

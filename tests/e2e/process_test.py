@@ -199,7 +199,8 @@ class SignalsAndExit(Process):
             client.flush()
         before = cpu_ticks(server.pid)
         self.assertTrue(clients[0].hears_nothing(silence_s=1.0))
-        self.assertLessEqual(cpu_ticks(server.pid) - before, 1)  # of a hundred in this second
+        # A hundred ticks are this second; a few are for the connections' first pings.
+        self.assertLessEqual(cpu_ticks(server.pid) - before, 3)
 
 
 def cpu_ticks(pid):
