@@ -227,6 +227,15 @@ void text_append_base64(struct text *text, struct bytes bytes)
 
 /* ---- times and durations, written ---- */
 
+/* `count` digits and what follows them; gives the end. */
+static char *write_digits(char *out, unsigned number, unsigned count, char next)
+{
+    for (unsigned i = count; i-- > 0; number /= 10)
+        out[i] = (char)('0' + number % 10);
+    out[count] = next;
+    return out + count + 1;
+}
+
 void text_append_time(struct text *text, uint64_t unix_ns)
 {
     if (unix_ns == 0) {
@@ -235,14 +244,23 @@ void text_append_time(struct text *text, uint64_t unix_ns)
     }
 
     int64_t seconds = (int64_t)(unix_ns / NS_PER_S);
-    int64_t year;
+    int64_t year; /* at most 2554: unix_ns ends there */
     unsigned month, day;
     date_from_days(seconds / SECONDS_PER_DAY, &year, &month, &day);
     unsigned second = (unsigned)(seconds % SECONDS_PER_DAY);
-    text_append_format(text, "%04lld-%02u-%02uT%02u:%02u:%02u", (long long)year, month, day,
-                       second / 3600, second / 60 % 60, second % 60);
-    append_fraction(text, unix_ns % NS_PER_S, 9);
-    text_append_literal(text, "Z");
+    char *out = text_reserve(text, sizeof("2006-01-02T15:04:05.999999999Z"));
+    char *end = write_digits(out, (unsigned)year, 4, '-');
+    end = write_digits(end, month, 2, '-');
+    end = write_digits(end, day, 2, 'T');
+    end = write_digits(end, second / 3600, 2, ':');
+    end = write_digits(end, second / 60 % 60, 2, ':');
+    end = write_digits(end, second % 60, 2, '.');
+    end = write_digits(end, (unsigned)(unix_ns % NS_PER_S), 9, 'Z') - 1;
+    while (end[-1] == '0') /* trailing zeros go, and then the point */
+        end--;
+    end -= end[-1] == '.';
+    *end++ = 'Z';
+    text->count += (size_t)(end - out);
 }
 
 void text_append_duration(struct text *text, int64_t ns)

@@ -13,6 +13,7 @@
 
 #include "kv/consumer_config.h"
 #include "kv/listing.h"
+#include "kv/query.h"
 #include "kv/stripe.h"
 
 struct purge {
@@ -88,6 +89,7 @@ static void removal_write(struct store_wait *wait)
 
 static struct removal *removal_create(struct stripe *stripe, struct gather *gather, uint32_t to)
 {
+    query_flush(stripe->stream->kv); /* gets that came before see what was before */
     struct removal *removal =
         heap_alloc_zeroed(stripe->stream->kv->shard->heap, sizeof *removal);
     removal->stripe = stripe;

@@ -23,6 +23,7 @@
 #include "core/hash.h"
 #include "kv/feed.h"
 #include "kv/put_rules.h"
+#include "kv/query.h"
 #include "kv/stripe.h"
 
 enum { PUT_REPLY_INLINE = 96 };
@@ -626,6 +627,7 @@ static void put_decide(struct stripe *stripe, const struct put_view *view)
 static void put_arrive(struct stripe *stripe, const struct put_view *view)
 {
     struct kv *kv = stripe->stream->kv;
+    query_flush(kv); /* gets that came before see what was before */
     if (kv->room_head != NULL) {
         put_queue_for_room(stripe, view);
         return;

@@ -24,6 +24,7 @@ struct catalog;
 struct directory;
 struct step_wait;
 struct recovery;
+struct query_batch;
 
 enum {
     KV_PUTS_MAX = 65536,                /* of one shard's connections, awaiting their acks */
@@ -72,6 +73,8 @@ struct kv {
     struct stream *routed_head;       /* streams whose routing word is set */
     struct put_report *reports;       /* floors to raise after publishing */
     struct shard_deferred after_publish;
+
+    struct query_batch *query_batch;  /* owns; kv/query.c */
 
     /* kv/watermark.c */
     struct stream *nudged_head;       /* streams whose watermark may have risen */

@@ -100,6 +100,8 @@ MUST_USE enum status stripe_store_message(struct stripe *stripe, const struct re
 bool stripe_is_durable(const struct stripe *stripe, location where);
 bool stripe_fetch(struct stripe *stripe, location where, struct store_fetch *fetch,
                   void (*on_done)(struct store_fetch *fetch, enum status status));
+/* False where a read from the disk would be needed. */
+bool stripe_fetch_at_once(struct stripe *stripe, location where, struct store_fetch *fetch);
 void stripe_fetch_release(struct stripe *stripe, struct store_fetch *fetch);
 
 /* ---- the log's state record (recovery needs it before it knows the configuration) ---- */

@@ -49,6 +49,13 @@ bool stripe_fetch(struct stripe *stripe, location where, struct store_fetch *fet
     return true;
 }
 
+bool stripe_fetch_at_once(struct stripe *stripe, location where, struct store_fetch *fetch)
+{
+    if (!stripe->stream->is_memory)
+        return store_fetch_cached(stripe->stream->kv->store, where, fetch);
+    return stripe_fetch(stripe, where, fetch, NULL);
+}
+
 void stripe_fetch_release(struct stripe *stripe, struct store_fetch *fetch)
 {
     if (stripe->stream->is_memory)

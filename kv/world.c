@@ -19,6 +19,7 @@
 #include "kv/consumer.h"
 #include "kv/directory.h"
 #include "kv/put.h"
+#include "kv/query.h"
 #include "kv/stripe.h"
 
 struct kv_world {
@@ -270,6 +271,7 @@ struct kv *kv_create(struct shard *shard, struct kv_world *world, struct outbox 
     kv->on_ready = on_ready;
     kv->room_tail = &kv->room_head;
     shard->rooms[SHARD_ROOM_KV] = kv;
+    shard_add_phase(shard, query_phase, kv);
     shard_add_phase(shard, put_phase, kv);
     shard_add_phase(shard, catalog_phase, kv);
     shard_add_phase(shard, watermark_phase, kv);
@@ -294,6 +296,7 @@ static void orders_free(struct kv *kv)
 
 void kv_destroy(struct kv *kv)
 {
+    query_fini(kv);
     consumers_fini(kv);
     directory_fini(kv);
     put_fini(kv);

@@ -48,6 +48,7 @@ enum conn_pause {
     CONN_PAUSE_BARRIER = 1u << 1, /* a PONG waits for the other shards */
     CONN_PAUSE_OUTPUT = 1u << 2,  /* the peer sends requests but does not read the answers */
     CONN_PAUSE_STOP = 1u << 3,    /* the server is stopping */
+    CONN_PAUSE_STALL = 1u << 4,   /* it publishes faster than a subscriber takes */
 };
 
 /* Subscriptions by sid: open addressing; nothing is allocated before the first one. */
@@ -98,6 +99,7 @@ struct conn {
     struct op recv, send;
     struct timer ping_timer;
     uint64_t active_ns, ping_sent_ns, send_started_ns, closing_ns, opened_wall_ns, active_wall_ns;
+    uint64_t stall_in_bytes; /* not stalled again before in_bytes has reached this */
     uint64_t in_msgs, in_bytes, out_msgs, out_bytes, rtt_ns;
     struct conn *next[CONN_LIST_COUNT];
     uint16_t port;
@@ -140,6 +142,8 @@ void conn_flush(struct conn *conn);
 void conn_start_input(struct conn *conn);
 void conn_pause(struct conn *conn, enum conn_pause why);
 void conn_unpause(struct conn *conn, enum conn_pause why);
+/* Holds a publisher for a moment, though not for each message. */
+void conn_stall(struct conn *conn, uint32_t ms);
 /* Goes on with what came while input was held. */
 void conn_resume(struct conn *conn);
 void conn_free_input(struct conn *conn);

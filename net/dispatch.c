@@ -91,6 +91,8 @@ static void on_publish(struct conn *conn, const struct operation *operation)
 
     struct parcel parcel = {*msg, operation->headers_digits, operation->total_digits};
     bool is_taken = route_message(net, conn, msg->subject, &parcel);
+    if (net->stall_ms != 0)
+        conn_stall(conn, net->stall_ms);
     if (is_taken || take != KV_NONE || msg->reply.count == 0)
         return;
     if (!system_answer(conn, msg) && conn->client.wants_no_responders)

@@ -15,8 +15,9 @@
 #include "net/conn.h"
 #include "net/dispatch.h"
 
-enum { STASH_BYTES_SOFT = 65536 };
+enum { STASH_BYTES_SOFT = 65536, STALL_BYTES = 65536 };
 
+static void on_stall_timer(struct timer *timer);
 static void on_recv_done(struct op *op);
 static void on_recv_end(struct conn *conn, int32_t result);
 static void take(struct conn *conn, struct bytes input);
@@ -47,6 +48,27 @@ void conn_unpause(struct conn *conn, enum conn_pause why)
     conn->pauses &= (uint8_t)~(unsigned)why;
     if (was_held && conn->pauses == 0 && conn->state == CONN_OPEN)
         net_list_push(conn->net, conn, CONN_LIST_RESUMED);
+}
+
+void conn_stall(struct conn *conn, uint32_t ms)
+{
+    struct net *net = conn->net;
+    if (conn->in_bytes < conn->stall_in_bytes || (conn->pauses & CONN_PAUSE_STALL) != 0)
+        return;
+    conn->stall_in_bytes = conn->in_bytes + STALL_BYTES;
+    conn_pause(conn, CONN_PAUSE_STALL);
+    net_list_push(net, conn, CONN_LIST_STALLED);
+    if (!timer_is_running(&net->stall_timer))
+        timer_start(net->shard->timers, &net->stall_timer,
+                    shard_now_ns(net->shard) + ms * (uint64_t)1000000, on_stall_timer);
+}
+
+static void on_stall_timer(struct timer *timer)
+{
+    struct net *net = CONTAINER_OF(timer, struct net, stall_timer);
+    struct conn *conn;
+    while ((conn = net_list_pop(net, CONN_LIST_STALLED)) != NULL)
+        conn_unpause(conn, CONN_PAUSE_STALL);
 }
 
 void conn_resume(struct conn *conn)

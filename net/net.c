@@ -47,6 +47,7 @@ void net_destroy(struct net *net)
     if (net == NULL)
         return;
     timer_stop(&net->send_timer);
+    timer_stop(&net->stall_timer);
     for (uint32_t i = 0; i < net->slot_count; i++) {
         if (net->slots[i].conn != NULL)
             conn_abandon(net->slots[i].conn);

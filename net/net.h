@@ -27,6 +27,7 @@ enum conn_list {
     CONN_LIST_RESUMED,   /* nothing holds its input any more */
     CONN_LIST_WAITING,   /* a PONG waits for the other shards */
     CONN_LIST_CONDEMNED, /* to be cut off: too slow */
+    CONN_LIST_STALLED,   /* publishes to someone too slow: waits for the stall timer */
     CONN_LIST_BURIED,    /* closed, to be freed */
     CONN_LIST_COUNT
 };
@@ -75,6 +76,9 @@ struct net {
     struct match match;    /* scratch of the route in progress */
     bool is_routing;       /* it is in use */
     struct subscription *exhausted; /* these have reached their max: removed after the loops */
+    uint32_t stall_ms;     /* for how long its publisher should wait; set by the route, taken by who routed */
+    uint64_t stalled_ns[SHARD_COUNT_MAX]; /* when we last slowed down a publisher of that shard */
+    struct timer stall_timer; /* ends the waiting of all who wait */
     struct output_pool pool;
     struct interest interest;
     struct net_figures figures;

@@ -14,8 +14,9 @@
 
 #include "core/assert.h"
 #include "core/mailbox.h"
+#include "net/server.h"
 
-enum { HOPS_MAX = 4 };
+enum { HOPS_MAX = 4, STALL_MS_MIN = 2, STALL_MS_MAX = 10, BACKLOG_BYTES_SOFT = 8 << 20 };
 
 /* What is being routed. */
 struct route {
@@ -24,11 +25,13 @@ struct route {
     struct bytes subject; /* to be matched; nearly always the message's */
     const struct parcel *parcel;
     uint32_t hops;
+    struct origin origin; /* of the publisher, on the shard the message came from; to slow it down */
 };
 
 /* A message for another shard, as it lies in the mailbox; the texts follow in this order. */
 struct passed {
     uint64_t muted_cid;
+    struct origin origin;
     uint32_t route_count, queue_count;
     uint32_t subject_count, reply_count, headers_count, payload_count;
     uint8_t headers_digits_count, total_digits_count;
@@ -49,6 +52,9 @@ static bool offer(struct route *route, struct bytes name, uint32_t place, bool i
 static void pass_on(const struct route *route, uint32_t shard_index, bool is_plain,
                     struct bytes queue);
 static void on_passed(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
+static void on_stalled(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
+static void stall_publisher(struct net *net, uint32_t shard_index, const struct origin *origin);
+static void want_stall(struct net *net, const struct conn *conn);
 static void expire_exhausted(struct net *net);
 
 bool route_message(struct net *net, const struct conn *from, struct bytes route_subject,
@@ -61,6 +67,9 @@ bool route_message(struct net *net, const struct conn *from, struct bytes route_
         .parcel = parcel,
     };
     ASSERT(!net->is_routing);
+    net->stall_ms = 0;
+    if (from != NULL)
+        route.origin = from->origin;
     subscriptions_match(net->subscriptions, route_subject, &net->match);
     if (net->match.plain_count == 0 && net->match.group_count == 0 && net->match.remotes == 0)
         return false;
@@ -106,7 +115,22 @@ bool route_deliver(struct net *net, struct subscription *subscription, const str
     net->figures.out_msgs++;
     net->figures.out_bytes += bytes;
     conn_touch(conn);
+    if (conn->output.queued_bytes > net->server->stall_bytes)
+        want_stall(net, conn);
     return true;
+}
+
+/* The fuller the queue, the longer the publisher waits; at most once for each 64 KiB it publishes. */
+static void want_stall(struct net *net, const struct conn *conn)
+{
+    const struct server *server = net->server;
+    uint64_t over = conn->output.queued_bytes - server->stall_bytes;
+    uint64_t most = server->pending_bytes_max - server->stall_bytes;
+    uint64_t ms = STALL_MS_MIN + over * (STALL_MS_MAX - STALL_MS_MIN) / (most + 1);
+    if (ms > STALL_MS_MAX)
+        ms = STALL_MS_MAX;
+    if (ms > net->stall_ms)
+        net->stall_ms = (uint32_t)ms;
 }
 
 void route_deliver_alone(struct net *net, struct subscription *subscription,
@@ -238,6 +262,7 @@ static void pass_on(const struct route *route, uint32_t shard_index, bool is_pla
     const struct msg *msg = &parcel->msg;
     struct passed head = {
         .muted_cid = route->muted_cid,
+        .origin = route->origin,
         .route_count = (uint32_t)route->subject.count,
         .queue_count = (uint32_t)queue.count,
         .subject_count = (uint32_t)msg->subject.count,
@@ -266,6 +291,8 @@ static void pass_on(const struct route *route, uint32_t shard_index, bool is_pla
     at = put(at, parcel->total_digits);
     at = put(at, msg->headers);
     (void)put(at, msg->payload);
+    if (mailbox_backlog_bytes(route->net->shard, shard_index) > BACKLOG_BYTES_SOFT)
+        route->net->stall_ms = STALL_MS_MAX;
 }
 
 static struct bytes get(const char **at, size_t count)
@@ -284,7 +311,7 @@ static void on_passed(struct shard *shard, void *payload, uint32_t bytes, uint32
     const struct passed *passed = payload;
     struct net *net = net_of(shard);
     (void)bytes;
-    (void)from;
+    net->stall_ms = 0;
     const char *at = passed->texts;
     struct bytes route_subject = get(&at, passed->route_count);
     struct bytes queue = get(&at, passed->queue_count);
@@ -317,4 +344,32 @@ static void on_passed(struct shard *shard, void *payload, uint32_t bytes, uint32
     }
     net->is_routing = false;
     expire_exhausted(net);
+    if (net->stall_ms != 0 && route.hops == 1)
+        stall_publisher(net, from, &passed->origin);
+}
+
+struct stalled {
+    struct origin origin;
+    uint32_t ms;
+};
+
+/* Once a turn for each other shard: what else it published in this turn was on its way already. */
+static void stall_publisher(struct net *net, uint32_t shard_index, const struct origin *origin)
+{
+    uint64_t now_ns = shard_now_ns(net->shard);
+    if (net->stalled_ns[shard_index] == now_ns)
+        return;
+    net->stalled_ns[shard_index] = now_ns;
+    struct stalled stalled = {*origin, net->stall_ms};
+    mailbox_send(net->shard, shard_index, on_stalled, &stalled, sizeof(stalled));
+}
+
+static void on_stalled(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
+{
+    const struct stalled *stalled = payload;
+    struct conn *conn = conn_find(net_of(shard), &stalled->origin);
+    ASSERT(bytes == sizeof(*stalled));
+    (void)from;
+    if (conn != NULL)
+        conn_stall(conn, stalled->ms);
 }

@@ -94,6 +94,7 @@ static void server_init(struct server *server, const struct options *options)
     server->payload_bytes_max = (uint32_t)options->payload_bytes_max;
     server->subscription_count_max = options->subscription_count_max;
     server->pending_bytes_max = options->pending_bytes_max;
+    server->stall_bytes = options->pending_bytes_max / 4 * 3;
     server->ping_interval_ns = options->ping_interval_ns;
     server->pings_out_max = options->ping_count_max;
     server->write_deadline_ns = options->write_deadline_ns;

@@ -48,7 +48,9 @@ struct server {
     /* Read by all shards, written before they start. */
     uint32_t control_line_bytes_max, payload_bytes_max;
     uint32_t subscription_count_max; /* 0: no limit */
-    uint64_t pending_bytes_max, ping_interval_ns, write_deadline_ns;
+    uint64_t pending_bytes_max;
+    uint64_t stall_bytes; /* queued: who publishes to such a connection is slowed down */
+    uint64_t ping_interval_ns, write_deadline_ns;
     uint64_t sweep_ns; /* between two looks for sends that take too long */
     uint32_t pings_out_max;
     char id[SERVER_KEY_BYTES], xkey[SERVER_KEY_BYTES];

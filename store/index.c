@@ -110,6 +110,17 @@ void index_prefetch(const struct index *index, uint64_t hash)
     __builtin_prefetch(&segment->slots[key_segment_home(segment, tag)]);
 }
 
+void index_prefetch_key(const struct index *index, uint64_t hash)
+{
+    struct key_probe probe;
+    uint32_t handle = key_probe_start(&probe, &index->table, key_table_tag(hash));
+    if (handle == 0)
+        return;
+    const char *key = (const char *)key_at(index, handle);
+    __builtin_prefetch(key);
+    __builtin_prefetch(key + 64); /* most keys end in the second line at the latest */
+}
+
 struct index_key *index_insert(struct index *index, struct bytes key, uint64_t hash,
                                const struct message *message)
 {

@@ -36,6 +36,8 @@ void index_destroy(struct index *index);
 struct index_key *index_find(const struct index *index, struct bytes key, uint64_t hash);
 /* Brings the cache lines of a look-up that follows soon. */
 void index_prefetch(const struct index *index, uint64_t hash);
+/* The second step, when the first has had its time: brings the key's own lines. */
+void index_prefetch_key(const struct index *index, uint64_t hash);
 /*
  * Adds a message to the key (made if it has none). The sequence must be new to the index; it may be lower than the
  * key's newest or the index's highest (a late arrival), which then goes to its place. Key: 1 to RECORD_KEY_BYTES_MAX bytes.

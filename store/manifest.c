@@ -103,18 +103,24 @@ static bool parse_line(struct manifest *manifest, const char *line)
     return false;
 }
 
+enum { CRC_LINE_BYTES = sizeof "crc 00000000\n" - 1 };
+
+static void crc_line(char *out, const char *text, size_t count)
+{
+    int printed = snprintf(out, CRC_LINE_BYTES + 1, "crc %08" PRIx32 "\n", crc32c(0, text, count));
+    ASSERT(printed == CRC_LINE_BYTES);
+}
+
 /* The text ends in a crc line that covers all before it. */
 static bool checksum_is_right(const char *text, size_t count, size_t *body_count_out)
 {
-    static const size_t crc_line_bytes = sizeof "crc 00000000\n" - 1;
-    if (count < crc_line_bytes)
+    if (count < CRC_LINE_BYTES)
         return false;
-    size_t body_count = count - crc_line_bytes;
-    uint32_t crc;
-    if (sscanf(text + body_count, "crc %8" SCNx32, &crc) != 1)
-        return false;
+    size_t body_count = count - CRC_LINE_BYTES;
+    char line[CRC_LINE_BYTES + 1];
+    crc_line(line, text, body_count);
     *body_count_out = body_count;
-    return crc == crc32c(0, text, body_count);
+    return memcmp(text + body_count, line, CRC_LINE_BYTES) == 0;
 }
 
 static enum status parse(struct manifest *manifest, char *text, size_t count)
@@ -170,7 +176,9 @@ enum status manifest_write(const struct manifest *manifest, struct io *io, const
                            "end %" PRIu64 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %08" PRIx32 "\n",
                            end->epoch, end->log_index, end->segment_id, end->number, end->chain);
     }
-    text_append_format(&text, "crc %08" PRIx32 "\n", crc32c(0, text.data, text.count));
+    char line[CRC_LINE_BYTES + 1];
+    crc_line(line, text.data, text.count);
+    text_append_literal(&text, line);
     enum status status = io_path_replace(io, path, text.data, text.count);
     text_free(&text);
     return status;

@@ -164,6 +164,27 @@ static void read_new(struct store *store, struct store_fetch *fetch)
     reader->waiting_tail = &read->next;
 }
 
+bool store_fetch_cached(struct store *store, location where, struct store_fetch *fetch)
+{
+    ASSERT_ON_SHARD(store->shard);
+    *fetch = (struct store_fetch){.where = where};
+    struct cache_block *block = value_cache_pin(store->cache, where);
+    if (block == NULL)
+        return false;
+    fetch_give(fetch, block);
+    return true;
+}
+
+void store_prefetch(struct store *store, location where)
+{
+    value_cache_prefetch(store->cache, where);
+}
+
+void store_prefetch_record(struct store *store, location where)
+{
+    value_cache_prefetch_block(store->cache, where);
+}
+
 bool store_fetch(struct store *store, location where, struct store_fetch *fetch,
                  void (*on_done)(struct store_fetch *fetch, enum status status))
 {

@@ -15,6 +15,7 @@
  * Which segments must be there: all that the newest header of all lists, except those whose recycling is noted in a
  * readable batch. Recycling needs the note to be durable first, and the list of a newer header replaces the notes of
  * older ones: the note lies in a segment that can itself go only after a newer segment was begun, whose list lacks it.
+ * Of the newest segment of a log no other file tells: if that file is lost, so is what it held, unnoticed.
  *
  * Keeps:   records reach on_record only from whole, verified batches, in order, with none left out before them. Nothing is
  *          written: a crash in recovery changes nothing. A segment left by another run is never continued.

@@ -7,6 +7,7 @@
  * Keeps:   a segment's blocks were written before: a durable write into it changes no metadata and is two to three times
  *          faster than one into space that is only allocated. A file is never written before its last name is durably
  *          gone (recycle.c), nor a batch in it answered before its new name is durable (append waits for is_linked).
+ *          One name at a time becomes durable, so that the header of a log's next segment lists the one before.
  *          The disk counts as full as soon as a spare cannot be made, while a whole one and the rest of the active
  *          segment are left for what was sequenced before everyone had heard.
  * Owns:    the files until they become segments.
@@ -322,6 +323,8 @@ bool spares_attach(struct store *store, struct segment *segment)
         return true;
     ASSERT(segment->state == SEGMENT_PLANNED);
     ASSERT(spares->promised_count > 0 && spares->promised[0] == segment);
+    if (spares->is_linking)
+        return false;
     int index = find_ready(spares, segment->bytes);
     if (index < 0)
         return false;
@@ -344,6 +347,7 @@ bool spares_attach(struct store *store, struct segment *segment)
     }
     segment->file = spare.file;
     segment->state = SEGMENT_OPEN;
+    spares->is_linking = true;
     io_sync(store->shard->io, &segment->link_op, store->log_directory, on_link_done);
     update_space(store);
     return true;
@@ -359,6 +363,7 @@ static void on_link_done(struct op *op)
         store_fail(store, "sync of the directory", segment, op->result);
         return;
     }
+    store->spares.is_linking = false;
     segment->is_linked = true;
     directory_segment_linked(store->directory, segment->id);
     append_advance(store);

@@ -31,6 +31,8 @@ struct spares {
     struct segment *promised[8]; /* borrows; need a file, the oldest first; each has a batch */
     uint32_t promised_count;
 
+    bool is_linking; /* the newest segment's name is not durable yet */
+
     enum making_state state;
     struct spare making; /* owns the file */
     uint64_t written_bytes;

@@ -149,6 +149,11 @@ struct store_fetch {
  */
 bool store_fetch(struct store *store, location where, struct store_fetch *fetch,
                  void (*on_done)(struct store_fetch *fetch, enum status status));
+/* As store_fetch, but false, and nothing else, where a read would be needed. */
+bool store_fetch_cached(struct store *store, location where, struct store_fetch *fetch);
+/* For fetches that follow soon: two steps, each of which needs a little time to take effect. */
+void store_prefetch(struct store *store, location where);
+void store_prefetch_record(struct store *store, location where);
 /* Ends the pin. Required after true and after STATUS_OK. */
 void store_fetch_release(struct store *store, struct store_fetch *fetch);
 

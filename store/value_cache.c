@@ -202,6 +202,20 @@ struct cache_block *value_cache_pin(struct value_cache *cache, location where)
     return block;
 }
 
+void value_cache_prefetch(const struct value_cache *cache, location where)
+{
+    __builtin_prefetch(bucket_of(cache, where));
+}
+
+void value_cache_prefetch_block(const struct value_cache *cache, location where)
+{
+    const char *block = (const char *)*bucket_of(cache, where);
+    if (block == NULL)
+        return;
+    for (unsigned i = 0; i < 5; i++)
+        __builtin_prefetch(block + 64 * (size_t)i);
+}
+
 void value_cache_unpin(struct value_cache *cache, struct cache_block *block)
 {
     ASSERT(block->pin_count > 0);

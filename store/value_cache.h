@@ -29,6 +29,9 @@ void value_cache_admit(struct value_cache *cache, location where, const void *im
                        uint32_t bytes);
 /* A pinned block, or NULL. */
 struct cache_block *value_cache_pin(struct value_cache *cache, location where);
+/* Two steps, each needs time before the next: brings the table's line; brings the block's lines. */
+void value_cache_prefetch(const struct value_cache *cache, location where);
+void value_cache_prefetch_block(const struct value_cache *cache, location where);
 /* A new block, pinned once, not yet in the table: fill in the image, then value_cache_insert. */
 struct cache_block *value_cache_block(struct value_cache *cache, location where, uint32_t bytes);
 /* Makes the block findable if it fits; pins stay. */

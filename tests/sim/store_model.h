@@ -13,7 +13,7 @@
 
 #include "store/store.h"
 
-enum { MODEL_KEYS = 48, MODEL_STATES = 5, MODEL_SHARDS_MAX = 4, MODEL_RUNS_MAX = 64 };
+enum { MODEL_KEYS = 48, MODEL_STATES = 5, MODEL_SHARDS_MAX = 4, MODEL_RUNS_MAX = 512 };
 enum model_type { MODEL_PUT = 1, MODEL_REMOVE, MODEL_STATE };
 
 struct model_entry {

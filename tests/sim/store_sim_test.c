@@ -54,7 +54,7 @@ static void run(struct world *w)
     }
     if (!world_begin_run(w, sim_chance(200000) ? 20000 : 0))
         return;
-    world_start(w);
+    world_start(w, 30000);
     uint64_t act_count = sim_below(sim_chance(500000) ? 60 : 700);
     for (uint64_t i = 0; i < act_count; i++) {
         world_act(w);

@@ -165,13 +165,13 @@ static void mark_dead(struct world *w)
     }
 }
 
-void world_start(struct world *w)
+void world_start(struct world *w, uint64_t crash_per_million)
 {
-    maybe_crash_here(w, 30000);
+    maybe_crash_here(w, crash_per_million);
     enum status status = store_directory_commit(w->directory, first_io(w));
     if (status != STATUS_OK)
         model_fail("the manifest cannot be written");
-    maybe_crash_here(w, 30000);
+    maybe_crash_here(w, crash_per_million);
     retain_found(w);
     mark_dead(w);
     for (uint32_t i = 0; i < w->shard_count; i++) {
@@ -337,7 +337,11 @@ void world_act(struct world *w)
     struct shard *shard = shard_group_at(w->group, owner);
     shard_enter(shard);
     shard_stay_awake(shard); /* the phase sends what we append outside of a turn */
-    if (kind < 70 && !is_tight)
+    if (w->keeps_values && !w->model.keys[number].is_put && !is_tight)
+        append(w, owner, MODEL_PUT, number, 150000, true);
+    else if (w->keeps_values)
+        kind = 0;
+    else if (kind < 70 && !is_tight)
         append(w, owner, MODEL_PUT, number, random_value_bytes(), true);
     else if (kind < 80)
         append(w, owner, MODEL_REMOVE, number, 0, true);

@@ -33,6 +33,7 @@ struct world {
     struct store_recovery recovery[MODEL_SHARDS_MAX];
     uint32_t recovered_count;
     bool reads_all, has_unsynced, forgets_acks, has_faults;
+    bool keeps_values; /* world_act puts each key once, large, and removes none */
     struct change *changes;   /* owns; of this run */
     struct fetching *fetches; /* owns; of this run */
     jmp_buf failed;
@@ -43,7 +44,7 @@ struct world {
 enum status world_recover(struct world *w, uint64_t crash_per_million);
 /* Recovers and compares; false: the run died before it could be compared. */
 bool world_begin_run(struct world *w, uint64_t crash_per_million);
-void world_start(struct world *w);
+void world_start(struct world *w, uint64_t crash_per_million);
 void world_act(struct world *w); /* one random put, removal, read, or pause */
 void world_settle(struct world *w);
 void world_stop(struct world *w); /* a clean end */
