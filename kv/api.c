@@ -10,6 +10,7 @@
 #include "kv/catalog.h"
 #include "kv/consumer.h"
 #include "kv/consumer_api.h"
+#include "kv/gathering.h"
 #include "kv/info.h"
 #include "kv/purge.h"
 #include "kv/query.h"
@@ -127,6 +128,7 @@ static void api_request(struct kv *kv, const struct origin *origin, const struct
                         struct bytes subject)
 {
     struct bytes rest;
+    gathering_flush(kv); /* a connection's puts before its questions */
     const struct endpoint *endpoint = find_endpoint(subject, &rest);
     if (endpoint == NULL)
         return;
@@ -151,12 +153,21 @@ static void api_request(struct kv *kv, const struct origin *origin, const struct
     endpoint->run(request);
 }
 
+static bool has_empty_token(struct bytes subject)
+{
+    if (subject.count == 0 || subject.data[0] == '.' || subject.data[subject.count - 1] == '.')
+        return true;
+    return memmem(subject.data, subject.count, "..", 2) != NULL;
+}
+
 static enum kv_take api_direct_get(struct kv *kv, const struct origin *origin,
                                    const struct msg *msg, struct bytes rest)
 {
     struct bytes stream_name = take_token(&rest);
     struct stream *stream = stream_by_name(&kv->streams, stream_name);
-    if (stream == NULL || !stream->is_visible || !stream->config.allow_direct)
+    if (stream == NULL || !stream->is_visible || !stream->config.allow_direct ||
+        (rest.count == 0 && msg->subject.data[msg->subject.count - 1] == '.') ||
+        (rest.count > 0 && has_empty_token(rest)))
         return KV_NONE;
     if (msg->reply.count == 0)
         return KV_TAKEN;
@@ -174,26 +185,19 @@ static enum kv_take api_direct_get(struct kv *kv, const struct origin *origin,
     return KV_TAKEN;
 }
 
-static bool has_empty_token(struct bytes subject)
-{
-    if (subject.count == 0 || subject.data[0] == '.' || subject.data[subject.count - 1] == '.')
-        return true;
-    return memmem(subject.data, subject.count, "..", 2) != NULL;
-}
-
 enum kv_take api_publish(struct kv *kv, const struct origin *origin, const struct msg *msg)
 {
     static const char direct[] = "$JS.API.DIRECT.GET.";
     if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.FC.")))
         return consumers_on_flow_control(kv, msg->subject) ? KV_TAKEN : KV_NONE;
+    if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.API.DIRECT.GET.")))
+        return api_direct_get(kv, origin, msg, bytes_after(msg->subject, sizeof direct - 1));
     if (!bytes_start_with(msg->subject, BYTES_LITERAL("$JS.API.")) ||
         has_empty_token(msg->subject))
         return KV_NONE;
     if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.API.CONSUMER.MSG.NEXT.")) ||
         bytes_equal(msg->subject, BYTES_LITERAL("$JS.API.DIRECT.GET")))
         return KV_NONE;
-    if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.API.DIRECT.GET.")))
-        return api_direct_get(kv, origin, msg, bytes_after(msg->subject, sizeof direct - 1));
     api_request(kv, origin, msg, bytes_after(msg->subject, 8));
     return KV_TAKEN;
 }

@@ -7,6 +7,7 @@
 
 #include "kv/consumer.h"
 #include "kv/directory.h"
+#include "kv/gathering.h"
 #include "kv/info.h"
 #include "kv/stripe.h"
 
@@ -230,6 +231,7 @@ static void step_adopt(struct kv *kv, const struct step_message *message,
 
 static void catalog_on_step(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
 {
+    gathering_flush(kv_of(shard)); /* what came before runs before */
     struct kv *kv = kv_of(shard);
     struct step_message *message = payload;
     struct stream *stream = stream_by_id(&kv->streams, message->stream_id);

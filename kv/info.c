@@ -7,6 +7,7 @@
 
 #include "core/subject.h"
 #include "kv/consumer.h"
+#include "kv/gathering.h"
 #include "kv/stripe.h"
 #include "kv/version.h"
 
@@ -116,6 +117,7 @@ static void part_append_subjects(struct text *extra, struct state_part *part,
 
 static void state_on_question(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
 {
+    gathering_flush(kv_of(shard)); /* what came before runs before */
     (void)bytes;
     struct state_question *question = payload;
     struct stream *stream = stream_by_id(&kv_of(shard)->streams, question->stream_id);

@@ -5,6 +5,7 @@
 
 #include "core/hash.h"
 #include "core/subject.h"
+#include "kv/gathering.h"
 
 struct sequences_question { /* then filters: for each a u32 length and its text */
     struct gather *gather;
@@ -154,6 +155,7 @@ static void list_sequences(struct stripe *stripe, const struct sequences_questio
 
 static void listing_on_sequences(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
 {
+    gathering_flush(kv_of(shard)); /* what came before runs before */
     (void)bytes;
     struct sequences_question *question = payload;
     struct stream *stream = stream_by_id(&kv_of(shard)->streams, question->stream_id);

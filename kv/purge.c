@@ -12,8 +12,8 @@
 #include <stdlib.h>
 
 #include "kv/consumer_config.h"
+#include "kv/gathering.h"
 #include "kv/listing.h"
-#include "kv/query.h"
 #include "kv/stripe.h"
 
 struct purge {
@@ -89,7 +89,7 @@ static void removal_write(struct store_wait *wait)
 
 static struct removal *removal_create(struct stripe *stripe, struct gather *gather, uint32_t to)
 {
-    query_flush(stripe->stream->kv); /* gets that came before see what was before */
+    gathering_flush(stripe->stream->kv); /* what came before runs before */
     struct removal *removal =
         heap_alloc_zeroed(stripe->stream->kv->shard->heap, sizeof *removal);
     removal->stripe = stripe;

@@ -22,8 +22,8 @@
 
 #include "core/hash.h"
 #include "kv/feed.h"
+#include "kv/gathering.h"
 #include "kv/put_rules.h"
-#include "kv/query.h"
 #include "kv/stripe.h"
 
 enum { PUT_REPLY_INLINE = 96 };
@@ -116,6 +116,7 @@ struct put_refusal {
 };
 
 static void put_arrive(struct stripe *stripe, const struct put_view *view);
+static void put_gather(struct stripe *stripe, const struct put_view *view);
 static void put_apply(struct stripe *stripe, const struct put_view *view, uint64_t seq,
                       uint64_t taken_index);
 static void put_on_durable(struct store_wait *wait);
@@ -313,7 +314,7 @@ static void put_send(struct stream *stream, struct put_request *request, uint32_
     kv->puts_outstanding++;
     kv->put_bytes_outstanding += view_bytes(view);
     if (to == kv->shard->index)
-        put_arrive(stream->stripe, view);
+        put_gather(stream->stripe, view);
     else
         view_copy(view, mailbox_reserve(kv->shard, to, put_on_request, view_bytes(view)));
 }
@@ -416,7 +417,7 @@ static void put_on_request(struct shard *shard, void *payload, uint32_t bytes, u
         result_send(kv, from, &result, view.reply);
         return;
     }
-    put_arrive(stream->stripe, &view);
+    put_gather(stream->stripe, &view);
 }
 
 static struct put_copy *copy_of(struct kv *kv, const struct put_view *view)
@@ -627,7 +628,6 @@ static void put_decide(struct stripe *stripe, const struct put_view *view)
 static void put_arrive(struct stripe *stripe, const struct put_view *view)
 {
     struct kv *kv = stripe->stream->kv;
-    query_flush(kv); /* gets that came before see what was before */
     if (kv->room_head != NULL) {
         put_queue_for_room(stripe, view);
         return;
@@ -643,6 +643,27 @@ static void put_arrive(struct stripe *stripe, const struct put_view *view)
         put_decide(stripe, view);
     else
         put_apply(stripe, view, view->request->seq, view->request->taken_index);
+}
+
+static void put_run_gathered(struct stripe *stripe, const void *request, uint32_t from)
+{
+    struct put_view view = view_of(request, from);
+    put_arrive(stripe, &view);
+}
+
+/* New ones are gathered; one whose connection waits runs at once, behind what came before. */
+static void put_gather(struct stripe *stripe, const struct put_view *view)
+{
+    struct kv *kv = stripe->stream->kv;
+    void *room = gathering_add(stripe, view->request->hash, view->from, view_bytes(view),
+                               put_run_gathered);
+    if (room == NULL) {
+        put_arrive(stripe, view);
+        return;
+    }
+    view_copy(view, room);
+    if ((view->request->flags & PUT_CONN_WAITS) != 0)
+        gathering_flush(kv);
 }
 
 /* ---- the fence ---- */
@@ -683,6 +704,7 @@ static void put_run_parked(struct kv *kv)
     for (struct parked *parked = kv->parked; parked != NULL; parked = parked->next)
         parked->is_routed = parked_is_routed(kv, parked);
     mailbox_drain(kv->shard);
+    gathering_flush(kv);
     struct parked **link = &kv->parked;
     while (*link != NULL && kv->room_head == NULL) { /* what waits for room may belong below */
         struct parked *parked = *link;

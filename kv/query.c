@@ -10,6 +10,7 @@
 
 #include "core/hash.h"
 #include "core/subject.h"
+#include "kv/gathering.h"
 #include "kv/stripe.h"
 
 struct query_best;
@@ -23,24 +24,6 @@ struct question { /* crosses shards; reply and subject follow */
     bool is_key; /* QUERY_LAST of a literal subject */
     uint32_t reply_bytes, subject_bytes;
     uint64_t seq, time_ns, hash;
-};
-
-/* A get of one key that waits for its companions. */
-struct gathered {
-    struct stripe *stripe; /* held (pending_count) */
-    struct message message;
-    uint32_t from;
-    bool is_found;
-    struct question question;
-    char texts[256]; /* reply and subject; a question with more goes alone */
-};
-
-enum { GATHERED_MAX = 32 };
-
-struct query_batch {
-    uint32_t count;
-    bool is_flushing;
-    struct gathered gathered[GATHERED_MAX];
 };
 
 struct answer { /* crosses shards; reply, subject, headers, value follow */
@@ -409,81 +392,30 @@ static void lookup_absent(struct stripe *stripe, const struct question *question
         lookup_wait(stripe, lookup_create(stripe, question, from));
 }
 
-/* ---- gathering: five steps over all, each brings what the next one reads ---- */
-
-void query_flush(struct kv *kv)
+static void query_run(struct stripe *stripe, const void *request, uint32_t from)
 {
-    struct query_batch *batch = kv->query_batch;
-    if (batch == NULL || batch->count == 0 || batch->is_flushing)
-        return;
-    batch->is_flushing = true;
-    struct gathered *end = batch->gathered + batch->count;
-    for (struct gathered *get = batch->gathered; get < end; get++)
-        index_prefetch_key(get->stripe->index, get->question.hash);
-    for (struct gathered *get = batch->gathered; get < end; get++) {
-        get->is_found = find_by_key(get->stripe, &get->question, &get->message);
-        if (get->is_found && !get->stripe->stream->is_memory)
-            store_prefetch(kv->store, get->message.where);
-    }
-    for (struct gathered *get = batch->gathered; get < end; get++) {
-        if (get->is_found && !get->stripe->stream->is_memory)
-            store_prefetch_record(kv->store, get->message.where);
-    }
-    for (struct gathered *get = batch->gathered; get < end; get++) {
-        if (get->is_found)
-            lookup_found(get->stripe, &get->question, &get->message, get->from);
-        else
-            lookup_absent(get->stripe, &get->question, get->from);
-        get->stripe->pending_count--;
-    }
-    batch->count = 0;
-    batch->is_flushing = false;
-}
-
-void query_phase(struct shard *shard, void *context)
-{
-    (void)shard;
-    query_flush(context);
-}
-
-void query_fini(struct kv *kv)
-{
-    heap_free(kv->query_batch);
-    kv->query_batch = NULL;
-}
-
-static bool query_gather(struct stripe *stripe, const struct question *question, uint32_t from)
-{
-    struct kv *kv = stripe->stream->kv;
-    size_t texts = (size_t)question->reply_bytes + question->subject_bytes;
-    struct gathered *get;
-    if (!question->is_key || question->best != NULL || texts > sizeof get->texts)
-        return false;
-    if (kv->query_batch == NULL)
-        kv->query_batch = heap_alloc_zeroed(kv->shard->heap, sizeof *kv->query_batch);
-    struct query_batch *batch = kv->query_batch;
-    if (batch->is_flushing)
-        return false;
-    get = &batch->gathered[batch->count++];
-    get->stripe = stripe;
-    get->from = from;
-    memcpy(&get->question, question, sizeof *question + texts);
-    stripe->pending_count++;
-    index_prefetch(stripe->index, question->hash);
-    if (batch->count == GATHERED_MAX)
-        query_flush(kv);
-    return true;
+    const struct question *question = request;
+    struct message message;
+    if (question->is_key ? find_by_key(stripe, question, &message)
+                         : find_message(stripe, question, &message))
+        lookup_found(stripe, question, &message, from);
+    else
+        lookup_absent(stripe, question, from);
 }
 
 static void query_at_stripe(struct stripe *stripe, const struct question *question, uint32_t from)
 {
-    struct message message;
-    if (query_gather(stripe, question, from))
-        return;
-    if (find_message(stripe, question, &message))
-        lookup_found(stripe, question, &message, from);
-    else
-        lookup_absent(stripe, question, from);
+    if (question->is_key && question->best == NULL) {
+        uint32_t bytes = (uint32_t)sizeof *question + question->reply_bytes +
+                         question->subject_bytes;
+        void *room = gathering_add(stripe, question->hash, from, bytes, query_run);
+        if (room != NULL) {
+            memcpy(room, question, bytes);
+            return;
+        }
+    }
+    gathering_flush(stripe->stream->kv);
+    query_run(stripe, question, from);
 }
 
 static void query_on_question(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)

@@ -21,12 +21,4 @@ void query_direct_json(struct stream *stream, const struct origin *origin, const
 /* STREAM.MSG.GET; takes over the request. */
 void query_msg_get(struct request *request);
 
-/*
- * Gets of one key are gathered (a few dozen, within one turn) so that their cache misses overlap; this answers them. To be called
- * before anything that changes what they would see, and in every turn.
- */
-void query_flush(struct kv *kv);
-void query_phase(struct shard *shard, void *context);
-void query_fini(struct kv *kv);
-
 #endif

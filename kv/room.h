@@ -24,7 +24,7 @@ struct catalog;
 struct directory;
 struct step_wait;
 struct recovery;
-struct query_batch;
+struct gathering;
 
 enum {
     KV_PUTS_MAX = 65536,                /* of one shard's connections, awaiting their acks */
@@ -74,7 +74,7 @@ struct kv {
     struct put_report *reports;       /* floors to raise after publishing */
     struct shard_deferred after_publish;
 
-    struct query_batch *query_batch;  /* owns; kv/query.c */
+    struct gathering *gathering;      /* owns; kv/gathering.c */
 
     /* kv/watermark.c */
     struct stream *nudged_head;       /* streams whose watermark may have risen */

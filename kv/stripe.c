@@ -191,22 +191,45 @@ static void stripe_schedule_expiry(struct stripe *stripe)
     timer_start(shard->timers, &stripe->expiry, shard_now_ns(shard) + wait, stripe_on_expiry);
 }
 
+static void stripe_note_last(struct stripe *stripe, const struct message *message)
+{
+    if (message->seq <= stripe->last_seq)
+        return;
+    stripe->last_seq = message->seq;
+    stripe->last_time_ns = message->time_ns;
+}
+
+/* History 1, the usual bucket: the new message takes the place of the old one. */
+static bool stripe_replace_message(struct stripe *stripe, struct index_key *key,
+                                   const struct message *message, struct removed_list *removed)
+{
+    struct message old;
+    if (!index_replace(stripe->index, key, message, &old))
+        return false;
+    removed_list_add(removed, stripe->stream->kv->shard->heap,
+                     (struct removed){old.seq, old.where});
+    stripe_note_last(stripe, message);
+    if (stripe->stream->config.discard == STREAM_DISCARD_OLD)
+        stripe_discard_old(stripe, removed);
+    return true;
+}
+
 void stripe_put_message(struct stripe *stripe, struct bytes key, uint64_t hash,
                         const struct message *message, uint64_t *previous_out,
                         struct removed_list *removed)
 {
+    const struct stream_config *config = &stripe->stream->config;
     struct index_key *known = index_find(stripe->index, key, hash);
     *previous_out = known == NULL ? 0 : index_key_newest(known).seq;
+    if (known != NULL && config->messages_per_subject_max == 1 &&
+        stripe_replace_message(stripe, known, message, removed))
+        return;
     struct index_key *entry = index_insert(stripe->index, key, hash, message);
-    const struct stream_config *config = &stripe->stream->config;
     if ((message->user & STRIPE_MESSAGE_IS_ROLLUP) != 0)
         stripe_rollup_key(stripe, entry, message->seq, removed);
     if (config->messages_per_subject_max > 0)
         stripe_trim_key(stripe, entry, (uint32_t)config->messages_per_subject_max, removed);
-    if (message->seq > stripe->last_seq) {
-        stripe->last_seq = message->seq;
-        stripe->last_time_ns = message->time_ns;
-    }
+    stripe_note_last(stripe, message);
     if (config->discard == STREAM_DISCARD_OLD)
         stripe_discard_old(stripe, removed);
     stripe_schedule_expiry(stripe);

@@ -18,8 +18,8 @@
 #include "kv/catalog.h"
 #include "kv/consumer.h"
 #include "kv/directory.h"
+#include "kv/gathering.h"
 #include "kv/put.h"
-#include "kv/query.h"
 #include "kv/stripe.h"
 
 struct kv_world {
@@ -271,10 +271,11 @@ struct kv *kv_create(struct shard *shard, struct kv_world *world, struct outbox 
     kv->on_ready = on_ready;
     kv->room_tail = &kv->room_head;
     shard->rooms[SHARD_ROOM_KV] = kv;
-    shard_add_phase(shard, query_phase, kv);
+    shard_add_phase(shard, gathering_phase, kv);
     shard_add_phase(shard, put_phase, kv);
     shard_add_phase(shard, catalog_phase, kv);
     shard_add_phase(shard, watermark_phase, kv);
+    shard_add_phase(shard, gathering_phase, kv); /* what the phases above drained */
     if (shard->index == KV_HOME_SHARD) {
         catalog_init(kv);
         kv->recovery = heap_alloc_zeroed(shard->heap, sizeof *kv->recovery);
@@ -296,7 +297,7 @@ static void orders_free(struct kv *kv)
 
 void kv_destroy(struct kv *kv)
 {
-    query_fini(kv);
+    gathering_fini(kv);
     consumers_fini(kv);
     directory_fini(kv);
     put_fini(kv);

@@ -52,8 +52,7 @@ void conn_open(struct net *net, io_socket socket, uint64_t cid, bool is_refused)
     conn->net = net;
     conn->socket = socket;
     conn->cid = cid;
-    conn->client =
-        (struct conn_client){.is_verbose = true, .is_pedantic = true, .has_echo = true};
+    conn->client = (struct conn_client){.is_verbose = true, .is_pedantic = true, .has_echo = true};
     conn->opened_wall_ns = conn->active_wall_ns = shard_wall_ns(net->shard);
     parser_init(&conn->parser, net->shard->heap, server->control_line_bytes_max,
                 server->payload_bytes_max);
@@ -389,8 +388,7 @@ static void on_ping_timer(struct timer *timer)
     ASSERT(conn->state == CONN_OPEN);
 
     bool is_active = conn->active_ns != 0 && now_ns - conn->active_ns < server->ping_interval_ns;
-    bool is_measured =
-        conn->ping_sent_ns != 0 && now_ns - conn->ping_sent_ns < RTT_INTERVAL_NS;
+    bool is_measured = conn->ping_sent_ns != 0 && now_ns - conn->ping_sent_ns < RTT_INTERVAL_NS;
     if (!is_active || !is_measured) {
         if (conn->pings_out + 1 > server->pings_out_max) {
             net->figures.stale_connections++;

@@ -4,6 +4,7 @@
 #ifndef NET_CONN_H
 #define NET_CONN_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -16,21 +17,21 @@
 #include "net/subscriptions.h"
 
 /* Words as connz and events have them. Source: core-protocol.md section 9.3. */
-#define CONN_REASON_LIST(X)                                                     \
-    X(CONN_REASON_NONE, "")                                                     \
-    X(CONN_REASON_CLIENT, "Client Closed")                                      \
-    X(CONN_REASON_PROTOCOL, "Protocol Violation")                               \
-    X(CONN_REASON_PARSE, "Parse Error")                                         \
-    X(CONN_REASON_READ, "Read Error")                                           \
-    X(CONN_REASON_WRITE, "Write Error")                                         \
-    X(CONN_REASON_STALE, "Stale Connection")                                    \
-    X(CONN_REASON_CONTROL_LINE, "Maximum Control Line Exceeded")                \
-    X(CONN_REASON_PAYLOAD, "Maximum Message Payload Exceeded")                  \
-    X(CONN_REASON_CONNECTIONS, "Maximum Connections Exceeded")                  \
-    X(CONN_REASON_PROTOCOL_VERSION, "Bad Client Protocol Version")              \
-    X(CONN_REASON_NO_RESPONDERS, "No Responders Requires Headers")              \
-    X(CONN_REASON_SLOW_BYTES, "Slow Consumer (Pending Bytes)")                  \
-    X(CONN_REASON_SLOW_WRITE, "Slow Consumer (Write Deadline)")                 \
+#define CONN_REASON_LIST(X)                                        \
+    X(CONN_REASON_NONE, "")                                        \
+    X(CONN_REASON_CLIENT, "Client Closed")                         \
+    X(CONN_REASON_PROTOCOL, "Protocol Violation")                  \
+    X(CONN_REASON_PARSE, "Parse Error")                            \
+    X(CONN_REASON_READ, "Read Error")                              \
+    X(CONN_REASON_WRITE, "Write Error")                            \
+    X(CONN_REASON_STALE, "Stale Connection")                       \
+    X(CONN_REASON_CONTROL_LINE, "Maximum Control Line Exceeded")   \
+    X(CONN_REASON_PAYLOAD, "Maximum Message Payload Exceeded")     \
+    X(CONN_REASON_CONNECTIONS, "Maximum Connections Exceeded")     \
+    X(CONN_REASON_PROTOCOL_VERSION, "Bad Client Protocol Version") \
+    X(CONN_REASON_NO_RESPONDERS, "No Responders Requires Headers") \
+    X(CONN_REASON_SLOW_BYTES, "Slow Consumer (Pending Bytes)")     \
+    X(CONN_REASON_SLOW_WRITE, "Slow Consumer (Write Deadline)")    \
     X(CONN_REASON_SHUTDOWN, "Server Shutdown")
 #define CONN_REASON_ENUMERATOR(name, words) name,
 enum conn_reason { CONN_REASON_LIST(CONN_REASON_ENUMERATOR) CONN_REASON_COUNT };
@@ -48,7 +49,8 @@ enum conn_pause {
     CONN_PAUSE_BARRIER = 1u << 1, /* a PONG waits for the other shards */
     CONN_PAUSE_OUTPUT = 1u << 2,  /* the peer sends requests but does not read the answers */
     CONN_PAUSE_STOP = 1u << 3,    /* the server is stopping */
-    CONN_PAUSE_STALL = 1u << 4,   /* it publishes faster than a subscriber takes */
+    CONN_PAUSE_STALL = 1u << 4,   /* it publishes faster than a subscriber takes, */
+    CONN_PAUSE_FLOW = 1u << 5,    /* or than another shard does */
 };
 
 /* Subscriptions by sid: open addressing; nothing is allocated before the first one. */
@@ -78,21 +80,23 @@ struct conn {
     enum conn_state state;
     uint8_t pauses;
     uint8_t lists; /* a bit for each it is in */
-    bool is_receiving, is_cancelling, is_sending; /* operations in flight: the kernel holds our addresses */
-    bool is_ended;           /* the peer has closed its side */
-    bool is_repeated;        /* the next operation has been begun before */
-    bool is_info_sent;       /* the second one */
-    bool is_above_soft;      /* kv waits for room here */
+    bool is_receiving, is_cancelling,
+        is_sending;     /* operations in flight: the kernel holds our addresses */
+    bool is_ended;      /* the peer has closed its side */
+    bool is_repeated;   /* the next operation has been begun before */
+    bool is_info_sent;  /* the second one */
+    bool is_above_soft; /* kv waits for room here */
     enum conn_reason reason;
-    uint32_t pings_out;      /* unanswered */
+    uint32_t pings_out; /* unanswered */
     io_socket socket;
     struct origin origin;
     uint64_t cid;
     struct conn_client client;
-    struct subscription *inbox; /* the sole match of inbox_prefix + one token, while the generation stays */
+    struct subscription
+        *inbox; /* the sole match of inbox_prefix + one token, while the generation stays */
     struct bytes inbox_prefix;
     uint64_t inbox_generation;
-    uint64_t interest_seq;   /* changes of interest a PONG must wait for */
+    uint64_t interest_seq; /* changes of interest a PONG must wait for */
     struct parser parser;
     struct conn_stash stash;
     struct sid_table sids;
@@ -105,6 +109,8 @@ struct conn {
     uint16_t port;
     char ip[46];
 };
+
+static_assert(CONN_LIST_COUNT <= 8, "conn.lists has a bit for each");
 
 const char *conn_reason_words(enum conn_reason reason);
 

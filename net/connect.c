@@ -107,8 +107,7 @@ static bool take_fields(struct conn *conn, const struct json *object)
         return true;
     for (size_t i = 0; i < COUNT_OF(fields); i++) {
         const struct json *value = json_member(object, fields[i].name);
-        if (value != NULL && json_type(value) != JSON_NULL &&
-            !take_field(conn, &fields[i], value))
+        if (value != NULL && json_type(value) != JSON_NULL && !take_field(conn, &fields[i], value))
             return false;
     }
     return true;

@@ -87,13 +87,13 @@ static void on_asked(struct shard *shard, void *payload, uint32_t bytes, uint32_
     struct text text = {.data = NULL};
     for (uint32_t i = 0; i < net->slot_count; i++) {
         const struct conn *conn = net->slots[i].conn;
-        if (conn == NULL || conn->state != CONN_OPEN ||
-            (asked->cid != 0 && conn->cid != asked->cid))
+        if (conn == NULL || conn->state != CONN_OPEN
+            || (asked->cid != 0 && conn->cid != asked->cid))
             continue;
         text_clear(&text);
         append_conn(&text, conn, shard_wall_ns(shard));
-        struct answer *answer = mailbox_reserve(shard, from, on_answer,
-                                                (uint32_t)(sizeof(*answer) + text.count));
+        struct answer *answer =
+            mailbox_reserve(shard, from, on_answer, (uint32_t)(sizeof(*answer) + text.count));
         *answer = (struct answer){asked->question, conn->cid, (uint32_t)text.count, false};
         memcpy(answer->text, text.data, text.count);
     }
@@ -114,7 +114,8 @@ static void on_answer(struct shard *shard, void *payload, uint32_t bytes, uint32
         return;
     }
     if (question->entry_count == question->entry_capacity) {
-        question->entry_capacity = question->entry_capacity == 0 ? 64 : question->entry_capacity * 2;
+        question->entry_capacity =
+            question->entry_capacity == 0 ? 64 : question->entry_capacity * 2;
         question->entries = heap_resize(shard->heap, question->entries,
                                         question->entry_capacity * sizeof(*question->entries));
     }

@@ -91,8 +91,7 @@ static void on_publish(struct conn *conn, const struct operation *operation)
 
     struct parcel parcel = {*msg, operation->headers_digits, operation->total_digits};
     bool is_taken = route_message(net, conn, msg->subject, &parcel);
-    if (net->stall_ms != 0)
-        conn_stall(conn, net->stall_ms);
+    route_hold_back(net, conn);
     if (is_taken || take != KV_NONE || msg->reply.count == 0)
         return;
     if (!system_answer(conn, msg) && conn->client.wants_no_responders)
@@ -108,11 +107,11 @@ static bool admit(struct conn *conn, const struct msg *msg)
     conn->net->figures.in_msgs++;
     conn->net->figures.in_bytes += bytes;
     note_activity(conn);
-    if (conn->client.is_pedantic &&
-        !(subject_is_publishable(msg->subject) && subject_is_literal(msg->subject)))
+    if (conn->client.is_pedantic
+        && !(subject_is_publishable(msg->subject) && subject_is_literal(msg->subject)))
         conn_say_error(conn, "Invalid Publish Subject"); /* and yet it is routed */
-    if (bytes_start_with(msg->reply, BYTES_LITERAL("$JS.ACK.")) ||
-        bytes_start_with(msg->reply, BYTES_LITERAL("_R_."))) {
+    if (bytes_start_with(msg->reply, BYTES_LITERAL("$JS.ACK."))
+        || bytes_start_with(msg->reply, BYTES_LITERAL("_R_."))) {
         forbid(conn, "Publish with Reply of", msg->reply);
         return false;
     }
@@ -173,9 +172,8 @@ static void on_subscribe(struct conn *conn, const struct operation *operation)
         return;
     }
     if (sid_table_find(&conn->sids, operation->sid) == NULL) {
-        struct subscription *subscription =
-            subscriptions_add(net->subscriptions, conn, operation->subject, operation->queue,
-                              operation->sid);
+        struct subscription *subscription = subscriptions_add(
+            net->subscriptions, conn, operation->subject, operation->queue, operation->sid);
         sid_table_insert(&conn->sids, net->shard->heap, subscription);
         net->figures.subscriptions++;
     }

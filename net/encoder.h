@@ -12,7 +12,8 @@
 /* A message on its way to connections. */
 struct parcel {
     struct msg msg;
-    struct bytes headers_digits; /* the sizes as the publisher wrote them; empty: as text_u64 does */
+    struct bytes
+        headers_digits; /* the sizes as the publisher wrote them; empty: as text_u64 does */
     struct bytes total_digits;
 };
 

@@ -40,8 +40,7 @@ bool pid_file_write(const struct server *server)
     text_append_u64(&text, (uint64_t)getpid());
     bool is_written = write_file(path, text_bytes(&text), 0600);
     if (!is_written)
-        diag_line(DIAG_FATAL, "Could not write pidfile: open %s: %s", path,
-                  strerrordesc_np(errno));
+        diag_line(DIAG_FATAL, "Could not write pidfile: open %s: %s", path, strerrordesc_np(errno));
     text_free(&text);
     return is_written;
 }

@@ -65,8 +65,8 @@ void server_info_prepare(struct server *server)
     text_clear(head);
     text_append_format(head, "INFO {\"server_id\":\"%s\",\"server_name\":", server->id);
     text_append_json_string(head, bytes_of_text(server->name));
-    text_append_literal(head, ",\"version\":\"" PAIL_NATS_VERSION "\",\"proto\":1,\"go\":\""
-                              PAIL_GO_VERSION "\",\"host\":");
+    text_append_literal(head, ",\"version\":\"" PAIL_NATS_VERSION
+                              "\",\"proto\":1,\"go\":\"" PAIL_GO_VERSION "\",\"host\":");
     text_append_json_string(head, bytes_of_text(server->options->host));
     text_append_format(head, ",\"port\":%u,\"headers\":true,\"max_payload\":%u",
                        server->listener.port, server->payload_bytes_max);
@@ -76,8 +76,7 @@ void server_info_prepare(struct server *server)
 
     struct text *tail = &server->info_tail;
     text_clear(tail);
-    text_append_format(tail, ",\"api_lvl\":%d,\"xkey\":\"%s\"} \r\n", PAIL_API_LEVEL,
-                       server->xkey);
+    text_append_format(tail, ",\"api_lvl\":%d,\"xkey\":\"%s\"} \r\n", PAIL_API_LEVEL, server->xkey);
 }
 
 void info_send(struct conn *conn, bool is_second)

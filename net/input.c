@@ -45,7 +45,7 @@ void conn_pause(struct conn *conn, enum conn_pause why)
 void conn_unpause(struct conn *conn, enum conn_pause why)
 {
     bool was_held = conn->pauses != 0;
-    conn->pauses &= (uint8_t)~(unsigned)why;
+    conn->pauses &= (uint8_t) ~(unsigned)why;
     if (was_held && conn->pauses == 0 && conn->state == CONN_OPEN)
         net_list_push(conn->net, conn, CONN_LIST_RESUMED);
 }

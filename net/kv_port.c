@@ -13,13 +13,11 @@
 #include "net/route.h"
 
 static void port_deliver(struct outbox *outbox, struct bytes route, const struct msg *msg);
-static void port_answer(struct outbox *outbox, const struct origin *origin,
-                        const struct msg *msg);
+static void port_answer(struct outbox *outbox, const struct origin *origin, const struct msg *msg);
 static bool has_inbox(struct conn *conn, struct bytes reply);
 static bool find_inbox(struct conn *conn, struct bytes reply);
 static void port_resume(struct outbox *outbox, const struct origin *origin);
-static bool port_has_subscription(struct outbox *outbox, struct bytes subject,
-                                  struct bytes queue);
+static bool port_has_subscription(struct outbox *outbox, struct bytes subject, struct bytes queue);
 static uint64_t port_queued_bytes(struct outbox *outbox, struct bytes subject);
 
 void kv_port_init(struct net *net)

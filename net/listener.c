@@ -52,7 +52,8 @@ void listener_close(struct listener *listener, struct net *net)
     timer_stop(&listener->retry_timer);
     if (listener->socket == IO_FILE_NONE)
         return;
-    io_shutdown(net->shard->io, listener->socket); /* refuses at once; closed with the last completion */
+    io_shutdown(net->shard->io,
+                listener->socket); /* refuses at once; closed with the last completion */
     if (listener->is_accepting) {
         io_cancel(net->shard->io, &listener->accept);
         return;

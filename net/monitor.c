@@ -182,8 +182,8 @@ static void serve(struct client *client)
 #define MONITOR_PATH_TEXT(path) path,
         MONITOR_PATH_LIST(MONITOR_PATH_TEXT)};
     struct request request;
-    if (client->is_busy || client->is_sending ||
-        !read_request(bytes_of(client->request, client->count), &request))
+    if (client->is_busy || client->is_sending
+        || !read_request(bytes_of(client->request, client->count), &request))
         return;
     for (size_t i = 0; i < MONITOR_PATH_COUNT; i++) {
         if (bytes_equal(request.path, bytes_of_text(counted[i])))
@@ -235,8 +235,8 @@ static bool read_request(struct bytes text, struct request *request)
     while (head.count > 0) {
         struct bytes header = take_until(&head, '\n');
         bool is_closing = has_prefix_in_any_case(header, "connection: close");
-        bool has_body = has_prefix_in_any_case(header, "content-length:") ||
-                        has_prefix_in_any_case(header, "transfer-encoding:");
+        bool has_body = has_prefix_in_any_case(header, "content-length:")
+                        || has_prefix_in_any_case(header, "transfer-encoding:");
         if (is_closing || has_body)
             request->is_last = true;
     }

@@ -15,6 +15,7 @@
 #include "net/conn.h"
 #include "net/interest.h"
 #include "net/kv_port.h"
+#include "net/route.h"
 #include "net/server.h"
 
 static void on_local_change(void *context, struct bytes subject, struct bytes queue,
@@ -60,8 +61,7 @@ void net_destroy(struct net *net)
     heap_free(net);
 }
 
-static void on_local_change(void *context, struct bytes subject, struct bytes queue,
-                            uint32_t count)
+static void on_local_change(void *context, struct bytes subject, struct bytes queue, uint32_t count)
 {
     interest_tell(context, subject, queue, count);
 }
@@ -103,6 +103,7 @@ void net_output_phase(struct shard *shard, void *context)
     while ((conn = net_list_pop(net, CONN_LIST_DIRTY)) != NULL)
         conn_flush(conn);
     interest_acknowledge(net);
+    route_tell_taken(net);
     subscriptions_sweep(net->subscriptions);
     free_buried(net);
     publish_figures(net);
@@ -172,8 +173,8 @@ struct conn *net_list_last(const struct net *net, enum conn_list list)
     const struct conn_queue *queue = &net->queues[list];
     if (queue->head == NULL)
         return NULL;
-    return (struct conn *)((char *)queue->tail - offsetof(struct conn, next) -
-                           (size_t)list * sizeof(struct conn *));
+    return (struct conn *)((char *)queue->tail - offsetof(struct conn, next)
+                           - (size_t)list * sizeof(struct conn *));
 }
 
 /* xorshift; which member of a queue group gets a message need not be unpredictable. */

@@ -28,6 +28,7 @@ enum conn_list {
     CONN_LIST_WAITING,   /* a PONG waits for the other shards */
     CONN_LIST_CONDEMNED, /* to be cut off: too slow */
     CONN_LIST_STALLED,   /* publishes to someone too slow: waits for the stall timer */
+    CONN_LIST_FLOW,      /* publishes faster than another shard takes */
     CONN_LIST_BURIED,    /* closed, to be freed */
     CONN_LIST_COUNT
 };
@@ -44,11 +45,20 @@ struct conn_slot {
 
 /* What the other shards know of our interest, and we of theirs. */
 struct interest {
-    uint64_t sent;                     /* changes we told */
-    uint64_t acked[SHARD_COUNT_MAX];   /* by each other shard */
+    uint64_t sent;                   /* changes we told */
+    uint64_t acked[SHARD_COUNT_MAX]; /* by each other shard */
     uint64_t acked_by_all;
-    uint64_t ack_due[SHARD_COUNT_MAX]; /* the last change we took over, not yet acknowledged; 0: none */
+    uint64_t
+        ack_due[SHARD_COUNT_MAX]; /* the last change we took over, not yet acknowledged; 0: none */
     bool is_ack_due;
+};
+
+/* Messages to other shards, in bytes since the start: what is on its way is bounded. */
+struct flow {
+    uint64_t sent[SHARD_COUNT_MAX];  /* by us */
+    uint64_t taken[SHARD_COUNT_MAX]; /* of these, by each other shard, as far as we know */
+    uint64_t got[SHARD_COUNT_MAX];   /* by us, from each other shard */
+    uint64_t told[SHARD_COUNT_MAX];  /* of these, how much it knows of */
 };
 
 /* Counted on the shard, copied to server->figures once a turn for monitoring. */
@@ -68,19 +78,22 @@ struct net_figures {
 };
 
 struct net {
-    struct shard *shard;   /* borrows */
-    struct server *server; /* shares, see there */
-    struct kv *kv;         /* borrows; NULL: JetStream is off */
-    struct outbox outbox;  /* what kv speaks to */
+    struct shard *shard;                 /* borrows */
+    struct server *server;               /* shares, see there */
+    struct kv *kv;                       /* borrows; NULL: JetStream is off */
+    struct outbox outbox;                /* what kv speaks to */
     struct subscriptions *subscriptions; /* owns */
-    struct match match;    /* scratch of the route in progress */
-    bool is_routing;       /* it is in use */
-    struct subscription *exhausted; /* these have reached their max: removed after the loops */
-    uint32_t stall_ms;     /* for how long its publisher should wait; set by the route, taken by who routed */
+    struct match match;                  /* scratch of the route in progress */
+    bool is_routing;                     /* it is in use */
+    struct subscription *exhausted;      /* these have reached their max: removed after the loops */
+    uint32_t
+        stall_ms; /* for how long its publisher should wait; set by the route, taken by who routed */
+    bool is_flow_full; /* the message just routed goes to a shard that does not keep up */
     uint64_t stalled_ns[SHARD_COUNT_MAX]; /* when we last slowed down a publisher of that shard */
-    struct timer stall_timer; /* ends the waiting of all who wait */
+    struct timer stall_timer;             /* ends the waiting of all who wait */
     struct output_pool pool;
     struct interest interest;
+    struct flow flow;
     struct net_figures figures;
     struct conn_queue queues[CONN_LIST_COUNT];
     struct conn_slot *slots; /* owns; grows */

@@ -16,9 +16,9 @@
 #include "core/io.h"
 
 enum {
-    OUTPUT_CHUNK_BYTES = 16384,     /* one pooled block, header included */
-    OUTPUT_POOL_CHUNKS_MAX = 256,   /* more than these go back to the heap */
-    OUTPUT_VECTOR_COUNT_MAX = 64,   /* chunks a send takes along */
+    OUTPUT_CHUNK_BYTES = 16384,   /* one pooled block, header included */
+    OUTPUT_POOL_CHUNKS_MAX = 256, /* more than these go back to the heap */
+    OUTPUT_VECTOR_COUNT_MAX = 64, /* chunks a send takes along */
 };
 
 struct output_chunk {
@@ -36,8 +36,8 @@ struct output_vector {
 
 /* Chunks and vectors nobody uses; one a shard. */
 struct output_pool {
-    struct heap *heap;            /* borrows */
-    struct output_chunk *chunks;  /* owns */
+    struct heap *heap;             /* borrows */
+    struct output_chunk *chunks;   /* owns */
     struct output_vector *vectors; /* owns */
     uint32_t chunk_count;
 };

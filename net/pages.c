@@ -52,8 +52,8 @@ bool page_query(struct bytes query, const char *name, struct bytes *value_out)
     while (query.count > 0) {
         const char *end = memchr(query.data, '&', query.count);
         size_t count = end == NULL ? query.count : (size_t)(end - query.data);
-        if (count > name_count && memcmp(query.data, name, name_count) == 0 &&
-            query.data[name_count] == '=') {
+        if (count > name_count && memcmp(query.data, name, name_count) == 0
+            && query.data[name_count] == '=') {
             *value_out = bytes_of(query.data + name_count + 1, count - name_count - 1);
             return true;
         }
@@ -122,8 +122,7 @@ static void make_varz(struct net *net, const uint64_t *request_counts, struct pa
     for (size_t i = 0; i < MONITOR_PATH_COUNT; i++) {
         if (request_counts[i] == 0)
             continue;
-        text_append_format(text, "%s\n    \"%s\": %" PRIu64, between, paths[i],
-                           request_counts[i]);
+        text_append_format(text, "%s\n    \"%s\": %" PRIu64, between, paths[i], request_counts[i]);
         between = ",";
     }
     text_append_literal(text, "\n  },\n  \"config_load_time\": \"");
@@ -182,8 +181,8 @@ static double cpu_percent(uint64_t uptime_ns)
     struct rusage usage;
     if (getrusage(RUSAGE_SELF, &usage) != 0 || uptime_ns == 0)
         return 0;
-    double seconds = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-                     (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+    double seconds = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec)
+                     + (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
     return seconds / ((double)uptime_ns / 1e9) * 100;
 }
 

@@ -432,8 +432,8 @@ static void split_tokens(struct bytes argument, bool splits_at_ends, struct line
     size_t at = 0;
     while (at < argument.count && line->token_count < TOKENS_MAX) {
         size_t begin = at;
-        while (at < argument.count && !is_blank(argument.data[at]) &&
-               !(splits_at_ends && (argument.data[at] == '\r' || argument.data[at] == '\n')))
+        while (at < argument.count && !is_blank(argument.data[at])
+               && !(splits_at_ends && (argument.data[at] == '\r' || argument.data[at] == '\n')))
             at++;
         if (at > begin)
             line->tokens[line->token_count++] = bytes_of(argument.data + begin, at - begin);

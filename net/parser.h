@@ -55,20 +55,20 @@ enum parser_failure {
  * Owns:  carry.
  */
 struct parser {
-    struct heap *heap;         /* borrows */
-    char *carry;               /* owns; NULL while nothing is cut */
+    struct heap *heap; /* borrows */
+    char *carry;       /* owns; NULL while nothing is cut */
     uint32_t carry_count;
     uint32_t carry_capacity;
-    uint32_t carry_wanted;     /* the bytes of the whole operation; 0 while its line is not complete */
+    uint32_t carry_wanted; /* the bytes of the whole operation; 0 while its line is not complete */
     uint32_t control_line_bytes_max;
     uint32_t payload_bytes_max;
-    bool has_headers;          /* HPUB is allowed */
-    bool is_carry_done;        /* the last operation lies in carry */
-    bool is_repeated;          /* parser_repeat was called on it */
-    bool is_skipping;          /* to the end of the line of a PING, PONG or +OK */
+    bool has_headers;   /* HPUB is allowed */
+    bool is_carry_done; /* the last operation lies in carry */
+    bool is_repeated;   /* parser_repeat was called on it */
+    bool is_skipping;   /* to the end of the line of a PING, PONG or +OK */
     enum operation_kind skipped;
     enum parser_failure failure;
-    const char *start;         /* of the last operation, if it lies in the input */
+    const char *start; /* of the last operation, if it lies in the input */
 };
 
 void parser_init(struct parser *parser, struct heap *heap, uint32_t control_line_bytes_max,

@@ -16,16 +16,21 @@
 #include "core/mailbox.h"
 #include "net/server.h"
 
-enum { HOPS_MAX = 4, STALL_MS_MIN = 2, STALL_MS_MAX = 10, BACKLOG_BYTES_SOFT = 8 << 20 };
+enum { HOPS_MAX = 4, STALL_MS_MIN = 2, STALL_MS_MAX = 10 };
+enum {
+    FLOW_BYTES_MAX = 4 << 20,    /* on their way from one shard to another, then publishers wait */
+    FLOW_BYTES_TOLD = 256 << 10, /* taken and not yet told: told at the end of the turn */
+};
 
 /* What is being routed. */
 struct route {
     struct net *net;
-    uint64_t muted_cid; /* this connection gets nothing (echo off); 0: all do */
+    uint64_t muted_cid;   /* this connection gets nothing (echo off); 0: all do */
     struct bytes subject; /* to be matched; nearly always the message's */
     const struct parcel *parcel;
     uint32_t hops;
-    struct origin origin; /* of the publisher, on the shard the message came from; to slow it down */
+    struct origin
+        origin; /* of the publisher, on the shard the message came from; to slow it down */
 };
 
 /* A message for another shard, as it lies in the mailbox; the texts follow in this order. */
@@ -52,6 +57,7 @@ static bool offer(struct route *route, struct bytes name, uint32_t place, bool i
 static void pass_on(const struct route *route, uint32_t shard_index, bool is_plain,
                     struct bytes queue);
 static void on_passed(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
+static void on_taken(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
 static void on_stalled(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
 static void stall_publisher(struct net *net, uint32_t shard_index, const struct origin *origin);
 static void want_stall(struct net *net, const struct conn *conn);
@@ -68,6 +74,7 @@ bool route_message(struct net *net, const struct conn *from, struct bytes route_
     };
     ASSERT(!net->is_routing);
     net->stall_ms = 0;
+    net->is_flow_full = false;
     if (from != NULL)
         route.origin = from->origin;
     subscriptions_match(net->subscriptions, route_subject, &net->match);
@@ -229,8 +236,8 @@ static bool offer(struct route *route, struct bytes name, uint32_t place, bool i
             continue;
         if (place < group->member_count) {
             struct subscription *member = group->members[place];
-            return member->conn->cid != route->muted_cid &&
-                   route_deliver(route->net, member, route->parcel);
+            return member->conn->cid != route->muted_cid
+                   && route_deliver(route->net, member, route->parcel);
         }
         place -= group->member_count;
         for (uint32_t shard = 0; !is_local_only && shard < SHARD_COUNT_MAX; shard++) {
@@ -277,9 +284,9 @@ static void pass_on(const struct route *route, uint32_t shard_index, bool is_pla
     bool is_same = route->subject.data == msg->subject.data;
     if (is_same)
         head.route_count = 0;
-    size_t bytes = sizeof(head) + head.route_count + head.queue_count + head.subject_count +
-                   head.reply_count + head.headers_count + head.payload_count +
-                   head.headers_digits_count + head.total_digits_count;
+    size_t bytes = sizeof(head) + head.route_count + head.queue_count + head.subject_count
+                   + head.reply_count + head.headers_count + head.payload_count
+                   + head.headers_digits_count + head.total_digits_count;
     struct passed *passed =
         mailbox_reserve(route->net->shard, shard_index, on_passed, (uint32_t)bytes);
     *passed = head;
@@ -291,8 +298,10 @@ static void pass_on(const struct route *route, uint32_t shard_index, bool is_pla
     at = put(at, parcel->total_digits);
     at = put(at, msg->headers);
     (void)put(at, msg->payload);
-    if (mailbox_backlog_bytes(route->net->shard, shard_index) > BACKLOG_BYTES_SOFT)
-        route->net->stall_ms = STALL_MS_MAX;
+    struct flow *flow = &route->net->flow;
+    flow->sent[shard_index] += bytes;
+    if (flow->sent[shard_index] - flow->taken[shard_index] > FLOW_BYTES_MAX)
+        route->net->is_flow_full = true;
 }
 
 static struct bytes get(const char **at, size_t count)
@@ -310,8 +319,8 @@ static void on_passed(struct shard *shard, void *payload, uint32_t bytes, uint32
 {
     const struct passed *passed = payload;
     struct net *net = net_of(shard);
-    (void)bytes;
     net->stall_ms = 0;
+    net->flow.got[from] += bytes;
     const char *at = passed->texts;
     struct bytes route_subject = get(&at, passed->route_count);
     struct bytes queue = get(&at, passed->queue_count);
@@ -372,4 +381,42 @@ static void on_stalled(struct shard *shard, void *payload, uint32_t bytes, uint3
     (void)from;
     if (conn != NULL)
         conn_stall(conn, stalled->ms);
+}
+
+/* ---- not faster than the others take it ---- */
+
+void route_hold_back(struct net *net, struct conn *from)
+{
+    if (net->stall_ms != 0)
+        conn_stall(from, net->stall_ms);
+    if (!net->is_flow_full)
+        return;
+    conn_pause(from, CONN_PAUSE_FLOW);
+    net_list_push(net, from, CONN_LIST_FLOW);
+}
+
+void route_tell_taken(struct net *net)
+{
+    struct flow *flow = &net->flow;
+    for (uint32_t i = 0; i < net->shard->count; i++) {
+        if (flow->got[i] - flow->told[i] < FLOW_BYTES_TOLD)
+            continue;
+        flow->told[i] = flow->got[i];
+        mailbox_send(net->shard, i, on_taken, &flow->got[i], sizeof(uint64_t));
+    }
+}
+
+/* All go on: those that find it full again are held again. */
+static void on_taken(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
+{
+    struct net *net = net_of(shard);
+    struct flow *flow = &net->flow;
+    ASSERT(bytes == sizeof(uint64_t));
+    memcpy(&flow->taken[from], payload, sizeof(uint64_t));
+    ASSERT(flow->taken[from] <= flow->sent[from]);
+    if (flow->sent[from] - flow->taken[from] > FLOW_BYTES_MAX / 2)
+        return;
+    struct conn *conn;
+    while ((conn = net_list_pop(net, CONN_LIST_FLOW)) != NULL)
+        conn_unpause(conn, CONN_PAUSE_FLOW);
 }

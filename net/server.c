@@ -88,8 +88,7 @@ static void server_init(struct server *server, const struct options *options)
 {
     memset(server, 0, sizeof(*server));
     server->options = options;
-    server->shard_count =
-        options->shard_count != 0 ? options->shard_count : shard_count_default();
+    server->shard_count = options->shard_count != 0 ? options->shard_count : shard_count_default();
     server->control_line_bytes_max = (uint32_t)options->control_line_bytes_max;
     server->payload_bytes_max = (uint32_t)options->payload_bytes_max;
     server->subscription_count_max = options->subscription_count_max;
@@ -139,8 +138,8 @@ static bool server_start(struct server *server, struct store_directory **directo
         diag_line(DIAG_FATAL, "Cannot make a socket pair: %s", strerrordesc_np(errno));
         return false;
     }
-    status = shard_group_start(server->shard_count, on_start, on_stop, server, &server->group,
-                               why, sizeof(why));
+    status = shard_group_start(server->shard_count, on_start, on_stop, server, &server->group, why,
+                               sizeof(why));
     if (status != STATUS_OK) {
         diag_line(DIAG_FATAL, "%s", why);
         return false;
@@ -167,8 +166,9 @@ static void say_who(const struct server *server)
     if (options->sync_interval_ns == 0)
         diag_info("  Sync:            before every acknowledgement");
     else
-        diag_warn("  Sync:            every %.3f s: a power failure loses what was acknowledged since",
-                  (double)options->sync_interval_ns / 1e9);
+        diag_warn(
+            "  Sync:            every %.3f s: a power failure loses what was acknowledged since",
+            (double)options->sync_interval_ns / 1e9);
     diag_info("-------------------------------------------");
 }
 
@@ -190,8 +190,8 @@ static bool open_store(struct server *server, struct io *io, struct store_direct
     const char *path = server->options->store_dir;
     char why[WHY_BYTES] = "";
     struct store_options options = store_options_of(server);
-    enum status status = store_directory_open(io, path, &options, server->shard_count, directory,
-                                              why, sizeof(why));
+    enum status status =
+        store_directory_open(io, path, &options, server->shard_count, directory, why, sizeof(why));
     if (status == STATUS_BUSY) {
         diag_line(DIAG_FATAL, "Can't start JetStream: another server holds %s", path);
         return false;

@@ -10,8 +10,8 @@
 
 #include "core/io.h"
 #include "core/options.h"
-#include "core/shared.h"
 #include "core/shard.h"
+#include "core/shared.h"
 #include "core/text.h"
 #include "kv/kv.h"
 #include "net/net.h"
@@ -72,10 +72,12 @@ struct server {
     struct timer door_timer; /* tries again for a port that is in use */
     uint32_t door_tries;
     struct op control;
-    io_socket control_sockets[2]; /* main writes a signal's number into 1, shard 0 reads it from 0 */
-    uint32_t idle_count;          /* shards whose kv is quiet; then those whose connections are gone */
+    io_socket
+        control_sockets[2]; /* main writes a signal's number into 1, shard 0 reads it from 0 */
+    uint32_t idle_count;    /* shards whose kv is quiet; then those whose connections are gone */
     bool is_stopping;
-    struct text info_head, info_tail; /* of INFO; read by all shards, written by shard 0 before it listens */
+    struct text info_head,
+        info_tail; /* of INFO; read by all shards, written by shard 0 before it listens */
 };
 
 void server_info_init(struct server *server, struct io *io); /* net/info.c: keys and name */
@@ -101,7 +103,7 @@ int server_run(const struct options *options);
 
 /* ---- the end (net/stop.c) ---- */
 
-void stop_begin(struct net *net);      /* on shard 0 */
-void stop_turn(struct net *net);       /* on each shard, once a turn while net->is_stopping */
+void stop_begin(struct net *net); /* on shard 0 */
+void stop_turn(struct net *net);  /* on each shard, once a turn while net->is_stopping */
 
 #endif

@@ -81,7 +81,8 @@ void stop_turn(struct net *net)
             shard_stay_awake(net->shard);
         return;
     }
-    bool is_gone = net->conn_count == 0; /* their consumers have gone with them: kv may be busy again */
+    bool is_gone =
+        net->conn_count == 0; /* their consumers have gone with them: kv may be busy again */
     if ((is_gone && (net->kv == NULL || !kv_is_busy(net->kv))) || is_late)
         report(net, on_shard_closed);
     else

@@ -61,8 +61,8 @@ static struct queue_group *group_make(struct heap *heap, struct subscription_nod
 static void group_prune(struct queue_group *group);
 static bool is_present(const struct subscription_node *node, const struct queue_group *group);
 static void tell(struct subscriptions *subscriptions, const struct subscription_node *node,
-                 struct bytes queue, uint32_t local_before, uint32_t local_after,
-                 bool was_present, bool is_present_now);
+                 struct bytes queue, uint32_t local_before, uint32_t local_after, bool was_present,
+                 bool is_present_now);
 static void match_from(const struct subscription_node *node, const char *at, const char *end,
                        struct match *match);
 static void match_take(const struct subscription_node *node, struct match *match);
@@ -127,8 +127,7 @@ struct subscription *subscriptions_add(struct subscriptions *subscriptions, stru
                                        struct bytes subject, struct bytes queue, struct bytes sid)
 {
     struct heap *heap = subscriptions->heap;
-    struct subscription *subscription =
-        heap_alloc(heap, sizeof(struct subscription) + sid.count);
+    struct subscription *subscription = heap_alloc(heap, sizeof(struct subscription) + sid.count);
     struct subscription_node *node = node_make(subscriptions, subject);
     struct queue_group *group = queue.count > 0 ? group_make(heap, node, queue) : NULL;
     *subscription = (struct subscription){
@@ -199,13 +198,13 @@ static bool is_present(const struct subscription_node *node, const struct queue_
 
 /* The observer may read the tree, but not change it. */
 static void tell(struct subscriptions *subscriptions, const struct subscription_node *node,
-                 struct bytes queue, uint32_t local_before, uint32_t local_after,
-                 bool was_present, bool is_present_now)
+                 struct bytes queue, uint32_t local_before, uint32_t local_after, bool was_present,
+                 bool is_present_now)
 {
     const struct subscriptions_observer *observer = &subscriptions->observer;
     struct bytes subject = bytes_of(node->path, node->path_count);
-    bool matters = queue.count > 0 ? local_before != local_after
-                                   : (local_before == 0) != (local_after == 0);
+    bool matters =
+        queue.count > 0 ? local_before != local_after : (local_before == 0) != (local_after == 0);
     if (matters && observer->on_local != NULL)
         observer->on_local(observer->context, subject, queue, local_after);
     if (was_present != is_present_now && observer->on_presence != NULL)
@@ -336,8 +335,8 @@ static struct subscription_node *node_make(struct subscriptions *subscriptions,
 
 static bool node_is_empty(const struct subscription_node *node)
 {
-    return node->plain_count == 0 && node->groups == NULL && node->remotes == 0 &&
-           node->child_count == 0 && node->star == NULL && node->rest == NULL;
+    return node->plain_count == 0 && node->groups == NULL && node->remotes == 0
+           && node->child_count == 0 && node->star == NULL && node->rest == NULL;
 }
 
 /* Frees what holds nothing any more: empty groups, the node, and its parents. */

@@ -25,18 +25,18 @@ struct subscription {
     uint32_t position;              /* among the node's or the group's */
     uint32_t sid_count;
     uint64_t delivered_count;
-    uint64_t max;                   /* UNSUB's; 0: none */
-    struct subscription *next;      /* of those to be freed */
+    uint64_t max;              /* UNSUB's; 0: none */
+    struct subscription *next; /* of those to be freed */
     char sid[];
 };
 
 /* The members of one queue group on one subject. */
 struct queue_group {
-    struct queue_group *next;    /* of the same node */
+    struct queue_group *next; /* of the same node */
     struct subscription_node *node;
     struct subscription **members; /* owns the array, borrows the subscriptions */
     uint32_t member_count, member_capacity;
-    uint32_t remote_total;       /* members on other shards */
+    uint32_t remote_total; /* members on other shards */
     uint32_t remotes[SHARD_COUNT_MAX];
     uint32_t name_count;
     char name[];
@@ -70,8 +70,7 @@ struct subscriptions *subscriptions_create(struct heap *heap, uint32_t shard_ind
 void subscriptions_destroy(struct subscriptions *subscriptions);
 
 struct subscription *subscriptions_add(struct subscriptions *subscriptions, struct conn *conn,
-                                       struct bytes subject, struct bytes queue,
-                                       struct bytes sid);
+                                       struct bytes subject, struct bytes queue, struct bytes sid);
 void subscriptions_remove(struct subscriptions *subscriptions, struct subscription *subscription);
 /* Frees what was removed; nobody may hold a match. */
 void subscriptions_sweep(struct subscriptions *subscriptions);

@@ -18,8 +18,7 @@ static void append_server(struct text *text, const struct net *net)
     text_append_json_string(text, bytes_of_text(server->options->host));
     text_append_format(text, ",\"id\":\"%s\",\"ver\":\"" PAIL_NATS_VERSION "\",\"jetstream\":%s",
                        server->id, server->world != NULL ? "true" : "false");
-    text_append_format(text, ",\"flags\":%d,\"seq\":0,\"time\":\"",
-                       server->world != NULL ? 7 : 0);
+    text_append_format(text, ",\"flags\":%d,\"seq\":0,\"time\":\"", server->world != NULL ? 7 : 0);
     text_append_time(text, shard_wall_ns(net->shard));
     text_append_literal(text, "\"}");
 }

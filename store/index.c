@@ -166,6 +166,39 @@ bool index_remove(struct index *index, struct index_key *key, uint64_t seq,
     return true;
 }
 
+bool index_hint(const struct index *index, uint64_t hash, location *where_out)
+{
+    struct key_probe probe;
+    uint32_t handle = key_probe_start(&probe, &index->table, key_table_tag(hash));
+    if (handle == 0)
+        return false;
+    const struct index_key *key = key_at(index, handle);
+    if ((key->flags & KEY_HAS_RING) != 0)
+        return false;
+    *where_out = key->where;
+    return true;
+}
+
+bool index_replace(struct index *index, struct index_key *key, const struct message *message,
+                   struct message *removed_out)
+{
+    if ((key->flags & KEY_HAS_RING) != 0 || message->seq <= key->seq)
+        return false;
+    *removed_out = key_message(key, 0);
+    uint32_t handle = sequence_log_remove(&index->log, key->seq);
+    ASSERT(handle != 0);
+    ASSERT(key_at(index, handle) == key);
+
+    struct message kept = *message;
+    kept.user &= UINT8_MAX;
+    key_set_newest(key, &kept);
+    key->where = kept.where;
+    sequence_log_insert(&index->log, kept.seq, handle);
+    index->size_bytes += kept.size_bytes;
+    index->size_bytes -= removed_out->size_bytes;
+    return true;
+}
+
 struct bytes index_key_bytes(const struct index_key *key)
 {
     return bytes_of(key->key, key->key_bytes);

@@ -39,6 +39,11 @@ void index_prefetch(const struct index *index, uint64_t hash);
 /* The second step, when the first has had its time: brings the key's own lines. */
 void index_prefetch_key(const struct index *index, uint64_t hash);
 /*
+ * The third: where the newest message of the key that probably has this hash lies, without looking at the key's bytes. Good for
+ * prefetching and nothing else. False: no such key.
+ */
+bool index_hint(const struct index *index, uint64_t hash, location *where_out);
+/*
  * Adds a message to the key (made if it has none). The sequence must be new to the index; it may be lower than the
  * key's newest or the index's highest (a late arrival), which then goes to its place. Key: 1 to RECORD_KEY_BYTES_MAX bytes.
  */
@@ -47,6 +52,13 @@ struct index_key *index_insert(struct index *index, struct bytes key, uint64_t h
 /* Removes one message of the key; the key itself goes with its last one. False: it has no such sequence. */
 bool index_remove(struct index *index, struct index_key *key, uint64_t seq,
                   struct message *removed_out);
+
+/*
+ * For keys with exactly one message: it goes, a newer one takes its place; cheaper than insert and remove. False, and nothing
+ * changed, if the key has more or the message is not newer.
+ */
+bool index_replace(struct index *index, struct index_key *key, const struct message *message,
+                   struct message *removed_out);
 
 struct bytes index_key_bytes(const struct index_key *key);
 uint64_t index_key_hash(const struct index_key *key); /* computed anew */

@@ -1,7 +1,7 @@
 /*
  * store/value_cache.c: records by location, thrown out by CLOCK.
  *
- *     table: location ──hash──► bucket ──► block ──► block        ring: hand ──► older ──► … ──► newest
+ *     table: location ──hash──► bucket ──► block ──► block        clock: slots [block, -, block, …], the hand goes round
  *
  * Keeps:   what is cached costs at most the budget, except while pins hold more. A pinned block stays where it is; one that
  *          died or was thrown out while pinned is freed with its last pin. The table has about one bucket a block.
@@ -19,7 +19,9 @@ struct value_cache {
     struct cache_block **buckets; /* owns */
     uint64_t bucket_count;        /* a power of two */
     uint64_t block_count;         /* in the table */
-    struct cache_block *hand;     /* the clock's next victim; NULL when the ring is empty */
+    struct cache_block **slots;   /* owns; the clock: a block or NULL */
+    uint32_t slot_count, slot_capacity;
+    uint32_t hand;                /* next slot to be looked at */
     uint64_t budget_bytes, used_bytes;
     uint64_t hits, misses;
 };
@@ -47,6 +49,7 @@ void value_cache_destroy(struct value_cache *cache)
         }
     }
     heap_free(cache->buckets);
+    heap_free(cache->slots);
     heap_free(cache);
 }
 
@@ -86,42 +89,48 @@ static struct cache_block **find(const struct value_cache *cache, location where
     return link;
 }
 
-/* ---- ring ---- */
+/* ---- clock: slots, so that a block leaves without its neighbours being touched ---- */
 
 static uint64_t cost_of(const struct cache_block *block)
 {
-    return sizeof *block + sizeof(void *) + block->bytes;
+    return sizeof *block + 2 * sizeof(void *) + block->bytes;
 }
 
-/* Behind the hand: the last to be visited. */
-static void ring_add(struct value_cache *cache, struct cache_block *block)
+/* Closes the holes; the hand stays at the block it would look at next. */
+static void clock_pack(struct value_cache *cache)
 {
-    struct cache_block *hand = cache->hand;
-    if (hand == NULL) {
-        block->newer = block->older = block;
-        cache->hand = block;
-        return;
+    uint32_t kept = 0, hand = 0;
+    for (uint32_t i = 0; i < cache->slot_count; i++) {
+        if (i == cache->hand)
+            hand = kept;
+        if (cache->slots[i] == NULL)
+            continue;
+        cache->slots[i]->slot = kept;
+        cache->slots[kept++] = cache->slots[i];
     }
-    block->newer = hand;
-    block->older = hand->older;
-    hand->older->newer = block;
-    hand->older = block;
+    cache->slot_count = kept;
+    cache->hand = hand < kept ? hand : 0;
 }
 
-static void ring_remove(struct value_cache *cache, struct cache_block *block)
+static void clock_add(struct value_cache *cache, struct cache_block *block)
 {
-    if (cache->hand == block)
-        cache->hand = block->newer == block ? NULL : block->newer;
-    block->older->newer = block->newer;
-    block->newer->older = block->older;
+    if (cache->slot_count == cache->slot_capacity && cache->block_count < cache->slot_count / 2)
+        clock_pack(cache);
+    if (cache->slot_count == cache->slot_capacity) {
+        cache->slot_capacity = cache->slot_capacity == 0 ? 1024 : 2 * cache->slot_capacity;
+        cache->slots = heap_resize(cache->heap, cache->slots,
+                                   cache->slot_capacity * sizeof(struct cache_block *));
+    }
+    block->slot = cache->slot_count;
+    cache->slots[cache->slot_count++] = block;
 }
 
-/* Takes the block out of table and ring; frees it unless it is pinned. */
+/* Takes the block out of table and clock; frees it unless it is pinned. */
 static void drop(struct value_cache *cache, struct cache_block **link)
 {
     struct cache_block *block = *link;
     *link = block->bucket_next;
-    ring_remove(cache, block);
+    cache->slots[block->slot] = NULL;
     cache->used_bytes -= cost_of(block);
     cache->block_count--;
     block->is_cached = false;
@@ -131,20 +140,19 @@ static void drop(struct value_cache *cache, struct cache_block **link)
 
 static void make_room(struct value_cache *cache)
 {
-    uint64_t steps_max = 2 * cache->block_count;
+    uint64_t steps_max = 2 * (uint64_t)cache->slot_count;
     for (uint64_t step = 0; step < steps_max; step++) {
         if (cache->used_bytes <= cache->budget_bytes)
             return;
-        struct cache_block *block = cache->hand;
-        cache->hand = block->newer;
-        if (block->pin_count > 0)
+        if (cache->hand >= cache->slot_count)
+            cache->hand = 0;
+        struct cache_block *block = cache->slots[cache->hand++];
+        if (block == NULL || block->pin_count > 0)
             continue;
         if (block->is_referenced)
             block->is_referenced = false;
         else
             drop(cache, find(cache, block->where));
-        if (cache->hand == NULL)
-            return;
     }
 }
 
@@ -172,7 +180,7 @@ void value_cache_insert(struct value_cache *cache, struct cache_block *block)
     struct cache_block **bucket = bucket_of(cache, block->where);
     block->bucket_next = *bucket;
     *bucket = block;
-    ring_add(cache, block);
+    clock_add(cache, block);
     block->is_cached = true;
     cache->used_bytes += cost_of(block);
     cache->block_count++;

@@ -12,8 +12,8 @@ struct value_cache; /* opaque */
 /* The encoded record, pinned while pin_count > 0. */
 struct cache_block {
     struct cache_block *bucket_next;  /* same bucket */
-    struct cache_block *newer, *older; /* the clock's ring */
     location where;
+    uint32_t slot;  /* the clock's */
     uint32_t bytes; /* of the image */
     uint32_t pin_count;
     bool is_cached;     /* in the table; otherwise it goes with its last pin */

@@ -150,7 +150,11 @@ class Server:
         self.log = []
         self._log_changed = threading.Condition()
         if start:
-            self.start()
+            try:
+                self.start()
+            except ServerFailed:
+                self.close()
+                raise
 
     def command(self, port):
         command = [server_program(), "-a", "127.0.0.1", "-p", str(port), "-sd", self.store]

@@ -324,9 +324,8 @@ static void client_say(struct client *client, const char *text)
 static char *client_await(struct client *client, const char *text)
 {
     for (;;) {
-        char *found = client->count == 0
-                          ? NULL
-                          : memmem(client->text, client->count, text, strlen(text));
+        char *found =
+            client->count == 0 ? NULL : memmem(client->text, client->count, text, strlen(text));
         if (found != NULL) {
             size_t count = (size_t)(found - client->text) + strlen(text);
             char *taken = strndup(client->text, count);
@@ -388,8 +387,7 @@ Test(door, keeps_the_order_of_a_connection_that_must_wait)
     for (unsigned i = 0; i < 300; i++) {
         char number[16];
         int count = snprintf(number, sizeof(number), "%u", i);
-        text_append_format(&in, "PUB %s.k _INBOX.x.%u %d\r\n%u\r\n", kinds[i * 7 % 3], i, count,
-                           i);
+        text_append_format(&in, "PUB %s.k _INBOX.x.%u %d\r\n%u\r\n", kinds[i * 7 % 3], i, count, i);
         text_append_format(&want, "MSG _INBOX.x.%u 1 %d\r\n%u\r\n", i, count, i);
     }
     text_append_literal(&in, "PUB now.k _INBOX.x.end 0\r\n\r\n");
@@ -430,8 +428,10 @@ Test(door, holds_large_input_without_losing_any)
 Test(door, says_ok_once_for_a_message_that_was_tried_again)
 {
     struct client client = client_open();
-    client_say(&client, "CONNECT {\"verbose\":true}\r\nSUB r 3\r\nPUB again.k r 1\r\nz\r\nPING\r\n");
-    expect_text(client_await(&client, "PONG\r\n"), "+OK\r\n+OK\r\n+OK\r\nMSG r 3 1\r\nz\r\nPONG\r\n");
+    client_say(&client,
+               "CONNECT {\"verbose\":true}\r\nSUB r 3\r\nPUB again.k r 1\r\nz\r\nPING\r\n");
+    expect_text(client_await(&client, "PONG\r\n"),
+                "+OK\r\n+OK\r\n+OK\r\nMSG r 3 1\r\nz\r\nPONG\r\n");
     client_close(&client);
 }
 
@@ -466,8 +466,9 @@ Test(door, delivers_under_the_stored_subject_on_every_shard)
     }
     client_say(&clients[0], "PUB fan.3 1\r\nm\r\n");
     for (unsigned i = 0; i < SHARDS; i++)
-        expect_text(client_await(&clients[i], "m\r\nMSG stored 4 1\r\nm\r\nMSG stored 4 1\r\nm\r\n"),
-                    "MSG stored 4 1\r\nm\r\nMSG stored 4 1\r\nm\r\nMSG stored 4 1\r\nm\r\n");
+        expect_text(
+            client_await(&clients[i], "m\r\nMSG stored 4 1\r\nm\r\nMSG stored 4 1\r\nm\r\n"),
+            "MSG stored 4 1\r\nm\r\nMSG stored 4 1\r\nm\r\nMSG stored 4 1\r\nm\r\n");
     for (unsigned i = 0; i < SHARDS; i++)
         client_close(&clients[i]);
 }
@@ -547,7 +548,7 @@ Test(door, gives_each_message_to_one_member_of_a_queue_group)
     for (unsigned i = 0; i < MEMBERS; i++) {
         members[i] = client_open();
         client_say(&members[i], i % 2 == 0 ? "SUB w.* g 1q\r\nSUB end 2q\r\nPING\r\n"
-                                       : "SUB w.a g 1q\r\nSUB end 2q\r\nPING\r\n");
+                                           : "SUB w.a g 1q\r\nSUB end 2q\r\nPING\r\n");
         client_skip(&members[i], "PONG\r\n");
     }
     struct client publisher = client_open();

@@ -30,8 +30,7 @@ ParameterizedTestParameters(encoder, writes)
         {"", "hello", "", "", "", true, "MSG a.b 7 5\r\nhello\r\n"},
         {"", "hi", "r.1", "", "002", true, "MSG a.b 7 r.1 002\r\nhi\r\n"},
         {"", "", "", "", "", false, "MSG a.b 7 0\r\n\r\n"},
-        {"NATS/1.0\r\n\r\n", "hi", "", "", "", true,
-         "HMSG a.b 7 12 14\r\nNATS/1.0\r\n\r\nhi\r\n"},
+        {"NATS/1.0\r\n\r\n", "hi", "", "", "", true, "HMSG a.b 7 12 14\r\nNATS/1.0\r\n\r\nhi\r\n"},
         {"NATS/1.0\r\n\r\n", "hi", "r", "012", "014", true,
          "HMSG a.b 7 r 012 014\r\nNATS/1.0\r\n\r\nhi\r\n"},
         {"NATS/1.0\r\n\r\n", "hi", "", "012", "014", false, "MSG a.b 7 2\r\nhi\r\n"},
@@ -114,8 +113,12 @@ struct quoted {
 ParameterizedTestParameters(quote, writes_as_go_does)
 {
     static struct quoted rows[] = {
-        {"a.b", "\"a.b\""},          {"a\"b\\", "\"a\\\"b\\\\\""}, {"\x01\n\x7f", "\"\\x01\\n\\x7f\""},
-        {"\xc3\xa4", "\"\xc3\xa4\""}, {"\xff", "\"\\xff\""},        {"\xc2\x85", "\"\\u0085\""},
+        {"a.b", "\"a.b\""},
+        {"a\"b\\", "\"a\\\"b\\\\\""},
+        {"\x01\n\x7f", "\"\\x01\\n\\x7f\""},
+        {"\xc3\xa4", "\"\xc3\xa4\""},
+        {"\xff", "\"\\xff\""},
+        {"\xc2\x85", "\"\\u0085\""},
     };
     return cr_make_param_array(struct quoted, rows, COUNT_OF(rows));
 }

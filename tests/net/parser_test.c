@@ -162,13 +162,12 @@ Test(parser, repeats_an_operation)
             parser_rest(&parser);
         }
         cr_expect(eq(int,
-                     bytes_equal(text_bytes(&out),
-                                 BYTES_LITERAL("PUB <a> <> <> <3> <> <abc>\n"
-                                               "PUB <a> <> <> <3> <> <abc>\n"
-                                               "PUB <a> <> <> <3> <> <abc>\n"
-                                               "PUB <b> <> <> <1> <> <x>\n"
-                                               "PUB <b> <> <> <1> <> <x>\n"
-                                               "PUB <b> <> <> <1> <> <x>\n")),
+                     bytes_equal(text_bytes(&out), BYTES_LITERAL("PUB <a> <> <> <3> <> <abc>\n"
+                                                                 "PUB <a> <> <> <3> <> <abc>\n"
+                                                                 "PUB <a> <> <> <3> <> <abc>\n"
+                                                                 "PUB <b> <> <> <1> <> <x>\n"
+                                                                 "PUB <b> <> <> <1> <> <x>\n"
+                                                                 "PUB <b> <> <> <1> <> <x>\n")),
                      1),
                   "cut at %zu: %.*s", cut, (int)out.count, out.data);
         text_free(&out);
@@ -180,9 +179,10 @@ Test(parser, repeats_an_operation)
 /* Operations with a few bytes changed lie closer to the parser's edges than noise does. */
 Test(parser, gives_the_same_for_mutated_bytes_however_cut)
 {
-    static const char seed[] = "CONNECT {\"verbose\":false}\r\nSUB m.> q 1\r\nPUB m.a r 3\r\nabc\r\n"
-                               "HPUB m.b r 12 15\r\nNATS/1.0\r\n\r\nabc\r\nUNSUB 1 5\r\nPING\r\n"
-                               "+OK\r\n-ERR x\r\nPUB c 0\r\n\r\nPONG\r\n";
+    static const char seed[] =
+        "CONNECT {\"verbose\":false}\r\nSUB m.> q 1\r\nPUB m.a r 3\r\nabc\r\n"
+        "HPUB m.b r 12 15\r\nNATS/1.0\r\n\r\nabc\r\nUNSUB 1 5\r\nPING\r\n"
+        "+OK\r\n-ERR x\r\nPUB c 0\r\n\r\nPONG\r\n";
     static const char likely[] = "\r\n\t 09aPS.-+";
     const char *text = getenv("TEST_SEED");
     unsigned chance = text != NULL ? (unsigned)strtoul(text, NULL, 10) : 20261124;

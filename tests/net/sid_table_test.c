@@ -32,7 +32,8 @@ Test(sid_table, agrees_with_an_array_after_random_changes)
             sid_table_insert(&table, heap, all[i]);
         is_in[i] = !is_in[i];
         i = (unsigned)rand_r(&chance) % SID_COUNT;
-        cr_assert(eq(ptr, sid_table_find(&table, subscription_sid(all[i])), is_in[i] ? all[i] : NULL));
+        cr_assert(
+            eq(ptr, sid_table_find(&table, subscription_sid(all[i])), is_in[i] ? all[i] : NULL));
     }
     for (unsigned i = 0; i < SID_COUNT; i++)
         free(all[i]);

@@ -107,12 +107,12 @@ Test(subscriptions, tells_the_first_and_the_last_of_plain_ones)
     subscriptions_remove(model.subscriptions, second);
     cr_expect(eq(uint, model.local_changes, 2));
     cr_expect(eq(uint, model.absences, 0));
-    cr_expect(eq(int, subscriptions_has(model.subscriptions, BYTES_LITERAL("a"), (struct bytes){0}),
-                 1));
+    cr_expect(
+        eq(int, subscriptions_has(model.subscriptions, BYTES_LITERAL("a"), (struct bytes){0}), 1));
     subscriptions_set_remote(model.subscriptions, 2, BYTES_LITERAL("a"), BYTES_LITERAL(""), 0);
     cr_expect(eq(uint, model.absences, 1));
-    cr_expect(eq(int, subscriptions_has(model.subscriptions, BYTES_LITERAL("a"), (struct bytes){0}),
-                 0));
+    cr_expect(
+        eq(int, subscriptions_has(model.subscriptions, BYTES_LITERAL("a"), (struct bytes){0}), 0));
     model_fini(&model);
 }
 
@@ -143,8 +143,9 @@ Test(subscriptions, finds_the_sole_inbox_of_a_prefix)
     cr_expect(eq(ptr, subscriptions_find_sole(subscriptions, prefix), inbox));
 
     static const char *const others[][2] = {
-        {">", ""},           {"_INBOX.>", ""},      {"_INBOX.*.*", ""}, {"*.abc.x", ""},
-        {"_INBOX.abc.*", ""}, {"_INBOX.abc.x", "q"}, {"*.*.*", "q"},     {"_INBOX.abc.>", ""},
+        {">", ""},       {"_INBOX.>", ""},     {"_INBOX.*.*", ""},
+        {"*.abc.x", ""}, {"_INBOX.abc.*", ""}, {"_INBOX.abc.x", "q"},
+        {"*.*.*", "q"},  {"_INBOX.abc.>", ""},
     };
     for (size_t i = 0; i < COUNT_OF(others); i++) {
         struct subscription *other = subscribe(&model, others[i][0], others[i][1]);
@@ -157,8 +158,7 @@ Test(subscriptions, finds_the_sole_inbox_of_a_prefix)
     for (size_t i = 0; i < COUNT_OF(harmless); i++)
         (void)subscribe(&model, harmless[i], "");
     cr_expect(eq(ptr, subscriptions_find_sole(subscriptions, prefix), inbox));
-    subscriptions_set_remote(subscriptions, 1, BYTES_LITERAL("_INBOX.abc.*"), BYTES_LITERAL(""),
-                             1);
+    subscriptions_set_remote(subscriptions, 1, BYTES_LITERAL("_INBOX.abc.*"), BYTES_LITERAL(""), 1);
     cr_expect(eq(ptr, subscriptions_find_sole(subscriptions, prefix), NULL));
     model_fini(&model);
 }
@@ -187,8 +187,8 @@ static void change(struct model *model, unsigned *chance)
         if (wish->shard_index == 0)
             subscriptions_remove(subscriptions, wish->subscription);
         else
-            subscriptions_set_remote(subscriptions, wish->shard_index,
-                                     bytes_of_text(wish->subject), bytes_of_text(wish->queue), 0);
+            subscriptions_set_remote(subscriptions, wish->shard_index, bytes_of_text(wish->subject),
+                                     bytes_of_text(wish->queue), 0);
         *wish = model->wishes[--model->count];
         return;
     }
@@ -198,10 +198,11 @@ static void change(struct model *model, unsigned *chance)
     if (wish.shard_index == 0) {
         wish.subscription = subscribe(model, wish.subject, wish.queue);
     } else {
-        for (unsigned i = 0; i < model->count; i++) { /* one row for each shard, subject and queue */
+        for (unsigned i = 0; i < model->count;
+             i++) { /* one row for each shard, subject and queue */
             const struct wish *other = &model->wishes[i];
-            if (other->shard_index == wish.shard_index && !strcmp(other->subject, wish.subject) &&
-                !strcmp(other->queue, wish.queue))
+            if (other->shard_index == wish.shard_index && !strcmp(other->subject, wish.subject)
+                && !strcmp(other->queue, wish.queue))
                 return;
         }
         wish.count = wish.queue[0] == '\0' ? 1 : (unsigned)rand_r(chance) % 3 + 1;
@@ -244,10 +245,10 @@ static void expect_exact(struct model *model, const struct wish *wish)
                                    bytes_of_text(wish->queue)),
                  1));
     if (wish->shard_index == 0)
-        cr_assert(eq(int,
-                     bytes_equal(subscription_subject(wish->subscription),
-                                 bytes_of_text(wish->subject)),
-                     1));
+        cr_assert(
+            eq(int,
+               bytes_equal(subscription_subject(wish->subscription), bytes_of_text(wish->subject)),
+               1));
 }
 
 Test(subscriptions, agrees_with_a_list_after_random_changes)
