@@ -20,8 +20,13 @@ void removed_list_free(struct removed_list *list)
     *list = (struct removed_list){0};
 }
 
-static void removed_list_add(struct removed_list *list, struct heap *heap, struct removed removed)
+static void removed_list_add(struct removed_list *list, struct stripe *stripe,
+                             struct removed removed)
 {
+    struct kv *kv = stripe->stream->kv;
+    struct heap *heap = kv->shard->heap;
+    if (!stripe->stream->is_memory)
+        store_forget(kv->store, removed.where);
     if (list->more == NULL && list->count < COUNT_OF(list->few)) {
         list->few[list->count++] = removed;
         return;
@@ -133,7 +138,7 @@ static void stripe_remove_at(struct stripe *stripe, struct index_key *key, uint6
     struct message message;
     bool was_there = index_remove(stripe->index, key, seq, &message);
     ASSERT(was_there);
-    removed_list_add(removed, stripe->stream->kv->shard->heap,
+    removed_list_add(removed, stripe,
                      (struct removed){message.seq, message.where});
 }
 
@@ -206,7 +211,7 @@ static bool stripe_replace_message(struct stripe *stripe, struct index_key *key,
     struct message old;
     if (!index_replace(stripe->index, key, message, &old))
         return false;
-    removed_list_add(removed, stripe->stream->kv->shard->heap,
+    removed_list_add(removed, stripe,
                      (struct removed){old.seq, old.where});
     stripe_note_last(stripe, message);
     if (stripe->stream->config.discard == STREAM_DISCARD_OLD)
@@ -241,7 +246,7 @@ bool stripe_remove_message(struct stripe *stripe, struct index_key *key, uint64_
     struct message message;
     if (!index_remove(stripe->index, key, seq, &message))
         return false;
-    removed_list_add(removed, stripe->stream->kv->shard->heap,
+    removed_list_add(removed, stripe,
                      (struct removed){message.seq, message.where});
     return true;
 }

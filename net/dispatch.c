@@ -12,6 +12,7 @@
 #include "core/assert.h"
 #include "core/subject.h"
 #include "core/text.h"
+#include "net/flow.h"
 #include "net/interest.h"
 #include "net/route.h"
 #include "net/server.h"
@@ -91,7 +92,7 @@ static void on_publish(struct conn *conn, const struct operation *operation)
 
     struct parcel parcel = {*msg, operation->headers_digits, operation->total_digits};
     bool is_taken = route_message(net, conn, msg->subject, &parcel);
-    route_hold_back(net, conn);
+    flow_hold_back(net, conn);
     if (is_taken || take != KV_NONE || msg->reply.count == 0)
         return;
     if (!system_answer(conn, msg) && conn->client.wants_no_responders)

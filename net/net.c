@@ -13,9 +13,9 @@
 
 #include "core/assert.h"
 #include "net/conn.h"
+#include "net/flow.h"
 #include "net/interest.h"
 #include "net/kv_port.h"
-#include "net/route.h"
 #include "net/server.h"
 
 static void on_local_change(void *context, struct bytes subject, struct bytes queue,
@@ -103,7 +103,7 @@ void net_output_phase(struct shard *shard, void *context)
     while ((conn = net_list_pop(net, CONN_LIST_DIRTY)) != NULL)
         conn_flush(conn);
     interest_acknowledge(net);
-    route_tell_taken(net);
+    flow_tell_taken(net);
     subscriptions_sweep(net->subscriptions);
     free_buried(net);
     publish_figures(net);

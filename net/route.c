@@ -14,13 +14,9 @@
 
 #include "core/assert.h"
 #include "core/mailbox.h"
-#include "net/server.h"
+#include "net/flow.h"
 
-enum { HOPS_MAX = 4, STALL_MS_MIN = 2, STALL_MS_MAX = 10 };
-enum {
-    FLOW_BYTES_MAX = 4 << 20,    /* on their way from one shard to another, then publishers wait */
-    FLOW_BYTES_TOLD = 256 << 10, /* taken and not yet told: told at the end of the turn */
-};
+enum { HOPS_MAX = 4 };
 
 /* What is being routed. */
 struct route {
@@ -57,10 +53,6 @@ static bool offer(struct route *route, struct bytes name, uint32_t place, bool i
 static void pass_on(const struct route *route, uint32_t shard_index, bool is_plain,
                     struct bytes queue);
 static void on_passed(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
-static void on_taken(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
-static void on_stalled(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
-static void stall_publisher(struct net *net, uint32_t shard_index, const struct origin *origin);
-static void want_stall(struct net *net, const struct conn *conn);
 static void expire_exhausted(struct net *net);
 
 bool route_message(struct net *net, const struct conn *from, struct bytes route_subject,
@@ -73,8 +65,7 @@ bool route_message(struct net *net, const struct conn *from, struct bytes route_
         .parcel = parcel,
     };
     ASSERT(!net->is_routing);
-    net->stall_ms = 0;
-    net->is_flow_full = false;
+    flow_begin(net);
     if (from != NULL)
         route.origin = from->origin;
     subscriptions_match(net->subscriptions, route_subject, &net->match);
@@ -122,22 +113,8 @@ bool route_deliver(struct net *net, struct subscription *subscription, const str
     net->figures.out_msgs++;
     net->figures.out_bytes += bytes;
     conn_touch(conn);
-    if (conn->output.queued_bytes > net->server->stall_bytes)
-        want_stall(net, conn);
+    flow_note_queued(net, conn);
     return true;
-}
-
-/* The fuller the queue, the longer the publisher waits; at most once for each 64 KiB it publishes. */
-static void want_stall(struct net *net, const struct conn *conn)
-{
-    const struct server *server = net->server;
-    uint64_t over = conn->output.queued_bytes - server->stall_bytes;
-    uint64_t most = server->pending_bytes_max - server->stall_bytes;
-    uint64_t ms = STALL_MS_MIN + over * (STALL_MS_MAX - STALL_MS_MIN) / (most + 1);
-    if (ms > STALL_MS_MAX)
-        ms = STALL_MS_MAX;
-    if (ms > net->stall_ms)
-        net->stall_ms = (uint32_t)ms;
 }
 
 void route_deliver_alone(struct net *net, struct subscription *subscription,
@@ -298,10 +275,7 @@ static void pass_on(const struct route *route, uint32_t shard_index, bool is_pla
     at = put(at, parcel->total_digits);
     at = put(at, msg->headers);
     (void)put(at, msg->payload);
-    struct flow *flow = &route->net->flow;
-    flow->sent[shard_index] += bytes;
-    if (flow->sent[shard_index] - flow->taken[shard_index] > FLOW_BYTES_MAX)
-        route->net->is_flow_full = true;
+    flow_note_sent(route->net, shard_index, bytes);
 }
 
 static struct bytes get(const char **at, size_t count)
@@ -319,7 +293,7 @@ static void on_passed(struct shard *shard, void *payload, uint32_t bytes, uint32
 {
     const struct passed *passed = payload;
     struct net *net = net_of(shard);
-    net->stall_ms = 0;
+    flow_begin(net);
     net->flow.got[from] += bytes;
     const char *at = passed->texts;
     struct bytes route_subject = get(&at, passed->route_count);
@@ -353,70 +327,6 @@ static void on_passed(struct shard *shard, void *payload, uint32_t bytes, uint32
     }
     net->is_routing = false;
     expire_exhausted(net);
-    if (net->stall_ms != 0 && route.hops == 1)
-        stall_publisher(net, from, &passed->origin);
-}
-
-struct stalled {
-    struct origin origin;
-    uint32_t ms;
-};
-
-/* Once a turn for each other shard: what else it published in this turn was on its way already. */
-static void stall_publisher(struct net *net, uint32_t shard_index, const struct origin *origin)
-{
-    uint64_t now_ns = shard_now_ns(net->shard);
-    if (net->stalled_ns[shard_index] == now_ns)
-        return;
-    net->stalled_ns[shard_index] = now_ns;
-    struct stalled stalled = {*origin, net->stall_ms};
-    mailbox_send(net->shard, shard_index, on_stalled, &stalled, sizeof(stalled));
-}
-
-static void on_stalled(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
-{
-    const struct stalled *stalled = payload;
-    struct conn *conn = conn_find(net_of(shard), &stalled->origin);
-    ASSERT(bytes == sizeof(*stalled));
-    (void)from;
-    if (conn != NULL)
-        conn_stall(conn, stalled->ms);
-}
-
-/* ---- not faster than the others take it ---- */
-
-void route_hold_back(struct net *net, struct conn *from)
-{
-    if (net->stall_ms != 0)
-        conn_stall(from, net->stall_ms);
-    if (!net->is_flow_full)
-        return;
-    conn_pause(from, CONN_PAUSE_FLOW);
-    net_list_push(net, from, CONN_LIST_FLOW);
-}
-
-void route_tell_taken(struct net *net)
-{
-    struct flow *flow = &net->flow;
-    for (uint32_t i = 0; i < net->shard->count; i++) {
-        if (flow->got[i] - flow->told[i] < FLOW_BYTES_TOLD)
-            continue;
-        flow->told[i] = flow->got[i];
-        mailbox_send(net->shard, i, on_taken, &flow->got[i], sizeof(uint64_t));
-    }
-}
-
-/* All go on: those that find it full again are held again. */
-static void on_taken(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
-{
-    struct net *net = net_of(shard);
-    struct flow *flow = &net->flow;
-    ASSERT(bytes == sizeof(uint64_t));
-    memcpy(&flow->taken[from], payload, sizeof(uint64_t));
-    ASSERT(flow->taken[from] <= flow->sent[from]);
-    if (flow->sent[from] - flow->taken[from] > FLOW_BYTES_MAX / 2)
-        return;
-    struct conn *conn;
-    while ((conn = net_list_pop(net, CONN_LIST_FLOW)) != NULL)
-        conn_unpause(conn, CONN_PAUSE_FLOW);
+    if (route.hops == 1)
+        flow_slow_down(net, from, &passed->origin);
 }

@@ -17,10 +17,6 @@ bool route_message(struct net *net, const struct conn *from, struct bytes route,
 
 /* To one subscription of this shard. False: its connection takes nothing any more, or it has had its fill. */
 bool route_deliver(struct net *net, struct subscription *subscription, const struct parcel *parcel);
-/* After a connection's message was routed: holds it if another shard, or a subscriber, does not keep up. */
-void route_hold_back(struct net *net, struct conn *from);
-/* In the output phase: tells the others how much of what they sent has been taken. */
-void route_tell_taken(struct net *net);
 /* route_deliver for a subscription that was found without a match. */
 void route_deliver_alone(struct net *net, struct subscription *subscription,
                          const struct parcel *parcel);

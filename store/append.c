@@ -83,6 +83,8 @@ static struct batch *batch_open(struct store *store, uint64_t offset, uint64_t l
     struct batch *batch = batch_at(append, ++append->number_opened);
     ASSERT(batch->state == BATCH_FREE);
     ASSERT(offset + BLOCK_BYTES <= limit);
+    if (shard_now_ns(store->shard) == store->phase_ns)
+        shard_stay_awake(store->shard); /* the phase has run in this turn, and would have sent it */
 
     batch->state = BATCH_OPEN;
     batch->segment = append->active;

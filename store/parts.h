@@ -64,6 +64,7 @@ struct store {
 
     struct stream_set former_states; /* found in logs of another number of shards */
 
+    uint64_t phase_ns; /* the turn whose phase ran last, told by its time */
     bool is_started;  /* store_start was called */
     bool is_stopping; /* nothing new is begun in the background */
     bool is_dead;     /* a write failed; whatever completes is ignored */

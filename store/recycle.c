@@ -63,10 +63,15 @@ static void tell_others(struct store *store, mailbox_handler_fn *handler, uint64
     }
 }
 
-void store_release(struct store *store, location where)
+void store_forget(struct store *store, location where)
 {
     ASSERT_ON_SHARD(store->shard);
     value_cache_forget(store->cache, where);
+}
+
+void store_release(struct store *store, location where)
+{
+    ASSERT_ON_SHARD(store->shard);
     recycle_release(store, where);
 }
 

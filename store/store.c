@@ -22,6 +22,7 @@ static void run_phase(struct shard *shard, void *context)
     struct store *store = shard->rooms[SHARD_ROOM_STORE];
     if (store == NULL || !store->is_started || store->is_dead)
         return;
+    store->phase_ns = shard_now_ns(shard);
     recycle_run(store);
     spares_keep(store);
     append_pump(store);

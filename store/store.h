@@ -125,6 +125,11 @@ bool store_is_durable(const struct store *store, location where);
  * durable (then a crash cannot need the old one).
  */
 void store_release(struct store *store, location where);
+/*
+ * Nobody will fetch the record any more: it leaves the cache now, while its lines are warm; store_release follows when its killer
+ * is durable. Optional; pins stay.
+ */
+void store_forget(struct store *store, location where);
 /* Recovery found the record alive: counts it (store_recover counts nothing by itself). */
 void store_retain(struct store *store, location where);
 

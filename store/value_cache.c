@@ -11,6 +11,7 @@
 #include "store/value_cache.h"
 
 #include "core/assert.h"
+#include "store/location.h"
 
 enum { BUCKETS_FIRST = 1024, SHARE_MAX = 8 };
 
@@ -57,8 +58,13 @@ void value_cache_destroy(struct value_cache *cache)
 
 static struct cache_block **bucket_of(const struct value_cache *cache, location where)
 {
-    uint64_t hash = where * UINT64_C(0x9e3779b97f4a7c15);
-    return &cache->buckets[hash >> 20 & (cache->bucket_count - 1)];
+    /*
+     * Records that lie one behind the other come into buckets one behind the other: a run of appends then fills lines of the
+     * table in order. A record takes some eight units of 16 bytes; where segments begin is spread.
+     */
+    uint64_t place = (location_offset(where) >> 7) +
+                     (location_segment(where) * UINT64_C(0x9e3779b97f4a7c15) >> 20);
+    return &cache->buckets[place & (cache->bucket_count - 1)];
 }
 
 static void table_grow(struct value_cache *cache)
