@@ -203,6 +203,7 @@ void catalog_phase(struct shard *shard, void *context)
             continue;
         }
         *link = step->next;
+        stream_release_waits(step->stream); /* those that came since it was closed */
         stream_release_records(step->stream);
         stream_destroy(step->stream);
         step_answer(kv, step->gather, step->to);
@@ -699,7 +700,8 @@ static void catalog_send(struct kv *kv, enum operation_kind kind, const struct m
     *message = (struct operation_message){(uint32_t)kind, (uint32_t)msg->reply.count,
                                           (uint32_t)name.count, (uint32_t)msg->payload.count};
     char *at = (char *)(message + 1);
-    memcpy(at, msg->reply.data, msg->reply.count);
+    if (msg->reply.count > 0)
+        memcpy(at, msg->reply.data, msg->reply.count);
     memcpy(at + msg->reply.count, name.data, name.count);
     if (msg->payload.count > 0)
         memcpy(at + msg->reply.count + name.count, msg->payload.data, msg->payload.count);
@@ -823,6 +825,8 @@ static void restate_try(struct kv *kv, uint32_t stream_id)
         return;
     if (kv->catalog != NULL && entry_of(kv->catalog, stream_id)->config.count > 0)
         status = catalog_append(kv->catalog, stream_id, NULL);
+    if (status == STATUS_OK && kv->catalog != NULL)
+        status = directory_restate(kv, stream_id);
     if (status == STATUS_OK && stream->stripe != NULL && !stream->is_memory)
         status = stripe_write_state(stream->stripe, NULL);
     if (status == STATUS_OK)

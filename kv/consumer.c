@@ -55,6 +55,7 @@ struct consumer {
     bool is_active;  /* somebody subscribes */
     bool is_pumping;
     bool is_started; /* the create request was answered; positions are set */
+    bool is_restored; /* positions are those of an earlier process */
     bool is_overrun; /* while gathering: the feed brought more than the queue takes */
 
     enum listing_kind kind; /* of the gathering under way */
@@ -83,7 +84,9 @@ struct consumer {
     uint32_t flow_count;
     char flow_id[5]; /* empty: no request is out */
 
-    struct timer heartbeat, inactive, burst;
+    struct timer heartbeat, inactive, burst, position;
+    bool is_kept, was_kept;   /* outlives the process; its first position was told */
+    uint64_t kept_seq;        /* consumer_seq as last told to the directory */
     uint64_t last_sent_ns;
     void *context;
     void (*on_ready)(void *context, struct consumer *consumer);
@@ -223,9 +226,9 @@ static enum listing_kind listing_kind_of(const struct consumer *consumer)
     }
 }
 
-struct consumer *consumer_create(struct stream *stream, struct consumer_config *config,
-                                 struct bytes name, void *context,
-                                 void (*on_ready)(void *context, struct consumer *consumer))
+static struct consumer *consumer_new(struct stream *stream, struct consumer_config *config,
+                                     struct bytes name, void *context,
+                                     void (*on_ready)(void *context, struct consumer *consumer))
 {
     struct kv *kv = stream->kv;
     struct consumer *consumer = heap_alloc_zeroed(kv->shard->heap, sizeof *consumer);
@@ -239,13 +242,48 @@ struct consumer *consumer_create(struct stream *stream, struct consumer_config *
     consumer->context = context;
     consumer->on_ready = on_ready;
     consumer->min_seq = consumer->config.start_seq;
+    consumer->is_kept = !stream->is_memory && !consumer->config.mem_storage;
     struct feed *feed = feed_of(stream);
     consumer->feed_next = feed->consumers;
     feed->consumers = consumer;
     table_add(kv, consumer);
+    return consumer;
+}
+
+struct consumer *consumer_create(struct stream *stream, struct consumer_config *config,
+                                 struct bytes name, void *context,
+                                 void (*on_ready)(void *context, struct consumer *consumer))
+{
+    struct consumer *consumer = consumer_new(stream, config, name, context, on_ready);
     consumer_gather(consumer, listing_kind_of(consumer), consumer->config.start_seq,
                     consumer->config.start_time_ns);
     return consumer;
+}
+
+static void restored_on_ready(void *context, struct consumer *consumer)
+{
+    (void)context;
+    (void)consumer; /* nobody asked */
+}
+
+void consumer_restore(struct stream *stream, struct bytes name, struct bytes config_json,
+                      const struct consumer_past *past)
+{
+    struct consumer_config config = {0};
+    consumer_config_restore(&config, config_json);
+    struct consumer *consumer = consumer_new(stream, &config, name, NULL, restored_on_ready);
+    consumer->created_ns = past->created_ns;
+    if (!past->has_position) {
+        consumer_gather(consumer, listing_kind_of(consumer), consumer->config.start_seq,
+                        consumer->config.start_time_ns);
+        return;
+    }
+    uint64_t last = order_last_taken(stream->order);
+    consumer->is_restored = true;
+    consumer->consumer_seq = consumer->kept_seq = past->consumer_seq;
+    consumer->stream_seq = past->stream_seq < last ? past->stream_seq : last;
+    consumer->min_seq = consumer->stream_seq + 1;
+    consumer_gather(consumer, LISTING_ALL, consumer->min_seq, 0);
 }
 
 static void queue_clear(struct queue *queue)
@@ -359,11 +397,14 @@ void consumer_destroy(struct consumer *consumer)
     timer_stop(&consumer->heartbeat);
     timer_stop(&consumer->inactive);
     timer_stop(&consumer->burst);
+    timer_stop(&consumer->position);
     table_remove(stream->kv, consumer);
     struct consumer **link = &stream->feed->consumers;
     while (*link != consumer)
         link = &(*link)->feed_next;
     *link = consumer->feed_next;
+    if (!consumer->is_started)
+        consumer->on_ready(consumer->context, NULL);
     if (consumer->outstanding == 0 && !consumer->is_pumping)
         consumer_free(consumer);
     feed_end_if_idle(stream);
@@ -388,6 +429,8 @@ static void gather_on_part(struct gather *gather, const void *payload, uint32_t 
 {
     (void)bytes;
     struct consumer *consumer = CONTAINER_OF(gather, struct consumer, gather);
+    if (consumer->is_closing)
+        return; /* its stream may be gone */
     const struct listing_part *part = payload;
     const uint64_t *seqs = (const uint64_t *)(part + 1);
     uint32_t count = kv_of_consumer(consumer)->shard->count;
@@ -403,7 +446,7 @@ static void gather_on_part(struct gather *gather, const void *payload, uint32_t 
 
 static bool consumer_lists_per_key(const struct consumer *consumer)
 {
-    return consumer->config.deliver_policy == DELIVER_LAST_PER_SUBJECT && !consumer->is_started &&
+    return consumer->config.deliver_policy == DELIVER_LAST_PER_SUBJECT && consumer->kind == LISTING_PER_KEY &&
            consumer->stream->config.messages_per_subject_max != 1;
 }
 
@@ -477,7 +520,7 @@ static void consumer_settle(struct consumer *consumer)
         fold_record(consumer, record);
         feed_record_release(record);
     }
-    if (consumer->config.deliver_policy == DELIVER_LAST && !consumer->is_started)
+    if (consumer->kind == LISTING_LAST)
         backlog_keep_only_last(&consumer->backlog);
     struct feed_record *record;
     while ((record = queue_pop(&all)) != NULL) {
@@ -509,9 +552,25 @@ static uint64_t consumer_position(const struct consumer *consumer)
     }
 }
 
+/* Tells the directory where the consumer is, when it has moved; looks again a little later. */
+static void consumer_keep_position(struct timer *timer)
+{
+    struct consumer *consumer = CONTAINER_OF(timer, struct consumer, position);
+    struct shard *shard = kv_of_consumer(consumer)->shard;
+    struct consumer_past past = {consumer->created_ns, consumer->consumer_seq,
+                                 consumer->stream_seq, 1};
+    if (consumer->kept_seq != consumer->consumer_seq || !consumer->was_kept)
+        directory_position(consumer->stream, consumer_name(consumer), &past);
+    consumer->was_kept = true;
+    consumer->kept_seq = consumer->consumer_seq;
+    timer_start(shard->timers, timer, shard_now_ns(shard) + DIRECTORY_POSITION_NS,
+                consumer_keep_position);
+}
+
 static void consumer_start(struct consumer *consumer)
 {
-    consumer->stream_seq = consumer_position(consumer);
+    if (!consumer->is_restored)
+        consumer->stream_seq = consumer_position(consumer);
     consumer->is_started = true;
     struct kv *kv = kv_of_consumer(consumer);
     consumer->is_active =
@@ -525,6 +584,8 @@ static void consumer_start(struct consumer *consumer)
     if (!consumer->is_active)
         timer_start(kv->shard->timers, &consumer->inactive,
                     now + (uint64_t)consumer->config.inactive_threshold_ns, consumer_on_inactive);
+    if (consumer->is_kept)
+        consumer_keep_position(&consumer->position);
     consumer->on_ready(consumer->context, consumer);
 }
 
@@ -738,6 +799,8 @@ static void window_on_part(struct gather *gather, const void *payload, uint32_t 
 {
     (void)from;
     struct consumer *consumer = CONTAINER_OF(gather, struct consumer, gather);
+    if (consumer->is_closing)
+        return; /* its stream may be gone */
     struct heap *heap = kv_of_consumer(consumer)->shard->heap;
     const char *at = payload, *end = at + bytes;
     while (at < end) {

@@ -18,11 +18,18 @@
 #include "kv/listing.h"
 
 struct consumer;
+struct consumer_past;
 
-/* Takes over config's memory. on_ready runs once the initial state is known, before the first delivery. */
+/*
+ * Takes over config's memory. on_ready runs once: when the initial state is known, before the first delivery; or with NULL when
+ * the consumer ends before that.
+ */
 struct consumer *consumer_create(struct stream *stream, struct consumer_config *config,
                                  struct bytes name, void *context,
                                  void (*on_ready)(void *context, struct consumer *consumer));
+/* After a restart: goes on where the record says. */
+void consumer_restore(struct stream *stream, struct bytes name, struct bytes config_json,
+                      const struct consumer_past *past);
 /* Ends it on this shard; the caller takes care of the directory. */
 void consumer_destroy(struct consumer *consumer);
 struct consumer *consumer_find(struct stream *stream, struct bytes name);

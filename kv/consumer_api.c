@@ -71,9 +71,9 @@ static void moved_on_arrival(struct shard *shard, void *payload, uint32_t bytes,
     } else if (moved->kind == MOVED_INFO) {
         answer_info(request, consumer);
     } else if (moved->kind == MOVED_DELETE) {
-        directory_forget(stream, name);
+        text_append(&request->name, name);
         consumer_destroy(consumer);
-        request_succeed(request);
+        directory_forget_and_answer(request, stream);
     } else {
         moved_create(request, consumer, config, moved->is_create_only != 0);
     }
@@ -137,7 +137,7 @@ static void find_and_move(struct request *request)
     }
     struct stream *stream = request_stream(request);
     if (stream != NULL)
-        directory_ask(request, stream, false, find_on_done);
+        directory_ask(request, stream, false, NULL, (struct bytes){0}, find_on_done);
 }
 
 void consumer_api_info(struct request *request)
@@ -166,7 +166,10 @@ static void create_free(struct create *create)
 static void create_on_ready(void *context, struct consumer *consumer)
 {
     struct create *create = context;
-    answer_info(create->request, consumer);
+    if (consumer == NULL) /* deleted meanwhile, or its stream was */
+        request_fail_with(create->request, API_CONSUMER_NOT_FOUND);
+    else
+        answer_info(create->request, consumer);
     create_free(create);
 }
 
@@ -208,8 +211,9 @@ static void create_on_directory(struct request *request, enum directory_result r
         create_free(create);
         return;
     }
-    api_fail(&failure,
-             result == DIRECTORY_FULL ? API_MAXIMUM_CONSUMERS : API_CONSUMER_DOES_NOT_EXIST, NULL);
+    enum api_error absent =
+        create->asked.is_update_only ? API_CONSUMER_DOES_NOT_EXIST : API_STREAM_NOT_FOUND;
+    api_fail(&failure, result == DIRECTORY_FULL ? API_MAXIMUM_CONSUMERS : absent, NULL);
     create_fail(create, &failure);
 }
 
@@ -284,7 +288,13 @@ void consumer_api_create(struct request *request)
         return;
     }
     create_name(create);
-    directory_ask(request, stream, !create->asked.is_update_only, create_on_directory);
+    struct consumer_past past = {.created_ns = shard_wall_ns(request->kv->shard)};
+    struct text config = {0};
+    if (!stream->is_memory && !create->asked.config.mem_storage)
+        consumer_config_append(&config, &create->asked.config, false);
+    directory_ask(request, stream, !create->asked.is_update_only, &past, text_bytes(&config),
+                  create_on_directory);
+    text_free(&config);
 }
 
 /* ---- NAMES and LIST ---- */

@@ -270,6 +270,18 @@ static bool config_read(struct consumer_config *config, const struct json *objec
     return true;
 }
 
+void consumer_config_restore(struct consumer_config *config, struct bytes json_text)
+{
+    struct api_failure failure = {0};
+    struct bytes rest;
+    const char *why;
+    struct json *json = json_parse(json_text, &rest, &why);
+    ASSERT(json != NULL); /* we wrote it */
+    bool is_fine = config_read(config, json, &failure);
+    ASSERT(is_fine);
+    json_free(json);
+}
+
 static bool request_read_action(struct consumer_request *request, const struct json *value,
                                 struct api_failure *failure)
 {

@@ -57,6 +57,8 @@ bool consumer_request_read(struct consumer_request *request, const struct json *
 /* Fills defaults, checks. What pail does not have yet (pull, acks) is refused in words. */
 bool consumer_config_check(struct consumer_config *config, const struct stream_config *stream,
                            struct api_failure *failure);
+/* Reads what consumer_config_append wrote, from the log. */
+void consumer_config_restore(struct consumer_config *config, struct bytes json_text);
 void consumer_config_append(struct text *text, const struct consumer_config *config,
                             bool with_server_metadata);
 bool consumer_config_equal(const struct consumer_config *a, const struct consumer_config *b);

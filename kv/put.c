@@ -249,7 +249,8 @@ static void result_send(struct kv *kv, uint32_t to, const struct put_result *res
     struct put_result *sent =
         mailbox_reserve(kv->shard, to, put_on_result, (uint32_t)(sizeof *sent + reply.count));
     *sent = *result;
-    memcpy(sent + 1, reply.data, reply.count);
+    if (reply.count > 0)
+        memcpy(sent + 1, reply.data, reply.count);
 }
 
 /* ---- publishing, on the connection's shard ---- */
@@ -277,7 +278,8 @@ static void view_copy(const struct put_view *view, struct put_request *out)
 {
     *out = *view->request;
     char *texts = (char *)(out + 1);
-    memcpy(texts, view->reply.data, view->reply.count);
+    if (view->reply.count > 0)
+        memcpy(texts, view->reply.data, view->reply.count);
     texts += view->reply.count;
     memcpy(texts, view->subject.data, view->subject.count);
     texts += view->subject.count;
@@ -515,7 +517,8 @@ static void put_refuse_at_stripe(struct stripe *stripe, const struct put_view *v
     refusal->stripe = stripe;
     refusal->result = result;
     refusal->to = view->from;
-    memcpy(refusal->reply, view->reply.data, view->reply.count);
+    if (view->reply.count > 0)
+        memcpy(refusal->reply, view->reply.data, view->reply.count);
     refusal->wait.on_durable = refusal_on_durable;
     stripe->pending_count++;
     if ((view->request->flags & PUT_EXPECTS_LAST) != 0)

@@ -97,6 +97,11 @@ static void kv_on_record(void *context, const struct record *record, location wh
         catalog_replay(kv, record);
         return;
     }
+    if (record->type == KV_RECORD_CONSUMER || record->type == KV_RECORD_CONSUMER_DELETED) {
+        if (kv->catalog != NULL)
+            directory_replay(kv, record);
+        return;
+    }
     if (!record_is_ours(kv, record))
         return;
     struct stream *stream = stream_by_id(&kv->streams, record->stream_id);
@@ -226,8 +231,10 @@ static void recovery_on_begun(struct shard *shard, void *payload, uint32_t bytes
     (void)bytes;
     (void)from;
     struct kv *kv = kv_of(shard);
-    if (--kv->recovery->waiting == 0)
-        recovery_end(kv);
+    if (--kv->recovery->waiting > 0)
+        return;
+    directory_restore_all(kv);
+    recovery_end(kv);
 }
 
 static void recovery_on_report(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)

@@ -15,29 +15,29 @@ enum field_kind { FIELD_BOOL, FIELD_INTEGER, FIELD_TEXT };
 /* A field left out, or null, changes nothing. Those without a place are only checked. */
 static const struct field {
     const char *name;
-    enum field_kind kind;
     size_t offset; /* in struct conn_client */
+    enum field_kind kind;
     bool is_kept;
 } fields[] = {
-    {"verbose", FIELD_BOOL, offsetof(struct conn_client, is_verbose), true},
-    {"pedantic", FIELD_BOOL, offsetof(struct conn_client, is_pedantic), true},
-    {"echo", FIELD_BOOL, offsetof(struct conn_client, has_echo), true},
-    {"headers", FIELD_BOOL, offsetof(struct conn_client, has_headers), true},
-    {"no_responders", FIELD_BOOL, offsetof(struct conn_client, wants_no_responders), true},
-    {"protocol", FIELD_INTEGER, offsetof(struct conn_client, protocol), true},
-    {"name", FIELD_TEXT, offsetof(struct conn_client, name), true},
-    {"lang", FIELD_TEXT, offsetof(struct conn_client, lang), true},
-    {"version", FIELD_TEXT, offsetof(struct conn_client, version), true},
-    {"tls_required", FIELD_BOOL, 0, false},
-    {"user", FIELD_TEXT, 0, false},
-    {"pass", FIELD_TEXT, 0, false},
-    {"auth_token", FIELD_TEXT, 0, false},
-    {"nkey", FIELD_TEXT, 0, false},
-    {"sig", FIELD_TEXT, 0, false},
-    {"jwt", FIELD_TEXT, 0, false},
-    {"account", FIELD_TEXT, 0, false},
-    {"new_account", FIELD_BOOL, 0, false},
-    {"proxy_sig", FIELD_TEXT, 0, false},
+    {"verbose", offsetof(struct conn_client, is_verbose), FIELD_BOOL, true},
+    {"pedantic", offsetof(struct conn_client, is_pedantic), FIELD_BOOL, true},
+    {"echo", offsetof(struct conn_client, has_echo), FIELD_BOOL, true},
+    {"headers", offsetof(struct conn_client, has_headers), FIELD_BOOL, true},
+    {"no_responders", offsetof(struct conn_client, wants_no_responders), FIELD_BOOL, true},
+    {"protocol", offsetof(struct conn_client, protocol), FIELD_INTEGER, true},
+    {"name", offsetof(struct conn_client, name), FIELD_TEXT, true},
+    {"lang", offsetof(struct conn_client, lang), FIELD_TEXT, true},
+    {"version", offsetof(struct conn_client, version), FIELD_TEXT, true},
+    {"tls_required", 0, FIELD_BOOL, false},
+    {"user", 0, FIELD_TEXT, false},
+    {"pass", 0, FIELD_TEXT, false},
+    {"auth_token", 0, FIELD_TEXT, false},
+    {"nkey", 0, FIELD_TEXT, false},
+    {"sig", 0, FIELD_TEXT, false},
+    {"jwt", 0, FIELD_TEXT, false},
+    {"account", 0, FIELD_TEXT, false},
+    {"new_account", 0, FIELD_BOOL, false},
+    {"proxy_sig", 0, FIELD_TEXT, false},
 };
 
 static struct json *parse_object(struct bytes text);

@@ -107,6 +107,7 @@ void net_output_phase(struct shard *shard, void *context)
     subscriptions_sweep(net->subscriptions);
     free_buried(net);
     publish_figures(net);
+    net->output_done_ns = shard_now_ns(shard);
     if (net->queues[CONN_LIST_RESUMED].head != NULL)
         shard_stay_awake(shard);
 }
@@ -153,6 +154,8 @@ void net_list_push(struct net *net, struct conn *conn, enum conn_list list)
     conn->next[list] = NULL;
     *queue->tail = conn;
     queue->tail = &conn->next[list];
+    if (net->output_done_ns == shard_now_ns(net->shard))
+        shard_stay_awake(net->shard); /* a deferred call: this turn's phases are over */
 }
 
 struct conn *net_list_pop(struct net *net, enum conn_list list)

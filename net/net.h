@@ -102,6 +102,7 @@ struct net {
     uint32_t sending_count;  /* sends in flight */
     struct timer send_timer; /* runs while there are any: the write deadline */
     uint64_t random;         /* state of the choice among queue members */
+    uint64_t output_done_ns; /* the turn whose output phase was the last one */
     bool is_stopping;        /* reads nothing any more */
     bool is_closing;         /* closes its connections */
     bool is_stop_reported;

@@ -42,6 +42,13 @@ struct listener {
 struct monitor; /* net/monitor.c */
 
 struct server {
+    /*
+     * Connections of each shard. Shard 0 adds at placement, the shard subtracts at the end; shard 0 reads to place and to
+     * limit. Only a number: no other memory hangs on it.
+     */
+    struct shared_u64 conn_counts[SHARD_COUNT_MAX];
+    struct shared_figures figures[SHARD_COUNT_MAX];
+
     const struct options *options; /* borrows */
     uint32_t shard_count;
 
@@ -57,13 +64,6 @@ struct server {
     const char *name;
     uint64_t start_wall_ns;
     struct kv_world *world; /* NULL: JetStream is off */
-
-    /*
-     * Connections of each shard. Shard 0 adds at placement, the shard subtracts at the end; shard 0 reads to place and to
-     * limit. Only a number: no other memory hangs on it.
-     */
-    struct shared_u64 conn_counts[SHARD_COUNT_MAX];
-    struct shared_figures figures[SHARD_COUNT_MAX];
 
     /* Shard 0's alone. */
     struct shard_group *group;

@@ -160,8 +160,8 @@ static enum status open_for(struct store *store, uint32_t bytes)
     uint64_t offset = append->active->end_offset;
     struct batch *batch = batch_open(store, offset, records_limit(append->active));
     if (batch_size > BATCH_BYTES_MAX) {
-        batch->large = heap_alloc_aligned(store->shard->heap, SEGMENT_HEADER_BYTES + batch_size,
-                                          BLOCK_BYTES);
+        batch->large =
+            heap_alloc_aligned(store->shard->heap, SEGMENT_HEADER_BYTES + batch_size, BLOCK_BYTES);
         batch->limit_bytes = batch_size;
     }
     return STATUS_OK;
@@ -186,8 +186,8 @@ static void add_wait(struct batch *batch, struct store_wait *wait)
 static bool newest_has_room(struct append *append, uint32_t bytes)
 {
     struct batch *newest = batch_at(append, append->number_opened);
-    return append->number_opened != append->number_done && newest->state == BATCH_OPEN &&
-           newest->used_bytes + bytes <= newest->limit_bytes;
+    return append->number_opened != append->number_done && newest->state == BATCH_OPEN
+           && newest->used_bytes + bytes <= newest->limit_bytes;
 }
 
 /* What recycling must know of the segment. */
@@ -227,7 +227,7 @@ enum status store_append(struct store *store, const struct record *record, locat
     if (wait != NULL)
         add_wait(batch, wait);
     mark_segment(store, batch->segment, record);
-    if ((record->flags & RECORD_IS_STATE) == 0) {
+    if ((record->flags & (RECORD_IS_STATE | RECORD_REMOVES)) == 0) {
         directory_live_add(store->directory, batch->segment->id, location_bytes(where));
         value_cache_admit(store->cache, where, image, bytes);
     }
@@ -267,8 +267,8 @@ const void *append_find(const struct store *store, location where)
         return NULL;
     for (uint64_t number = append->number_done + 1; number <= append->number_opened; number++) {
         const struct batch *batch = &append->batches[number % BATCH_COUNT];
-        if (batch->segment->id == segment_id && offset >= batch->offset &&
-            offset < batch->offset + batch->used_bytes) {
+        if (batch->segment->id == segment_id && offset >= batch->offset
+            && offset < batch->offset + batch->used_bytes) {
             const char *bytes = batch->large != NULL ? batch->large : batch->buffer;
             return bytes + SEGMENT_HEADER_BYTES + (offset - batch->offset);
         }

@@ -10,10 +10,10 @@
 #include "store/store.h"
 
 enum {
-    BATCH_COUNT = 8,            /* buffers: filling, waiting and in flight */
-    BATCH_BYTES_MAX = 1 << 20,  /* a larger record gets a buffer of its own */
-    BATCH_FLIGHT_MAX = 2,       /* more adds latency and little throughput */
-    BATCH_BYTES_EAGER = 32768,  /* worth a second write while one is in flight */
+    BATCH_COUNT = 8,           /* buffers: filling, waiting and in flight */
+    BATCH_BYTES_MAX = 1 << 20, /* a larger record gets a buffer of its own */
+    BATCH_FLIGHT_MAX = 2,      /* more adds latency and little throughput */
+    BATCH_BYTES_EAGER = 32768, /* worth a second write while one is in flight */
 };
 static const uint64_t BATCH_SEAL_DELAY_NS = UINT64_C(50000000);
 
@@ -41,7 +41,7 @@ struct batch {
     uint32_t flags;       /* BATCH_CLOSES */
     uint32_t record_count;
     uint32_t body_crc;
-    bool is_wanted; /* to be written even without records */
+    bool is_wanted;                         /* to be written even without records */
     struct store_wait *waits, **waits_tail; /* borrows; run when done, in order */
 };
 
@@ -50,7 +50,8 @@ struct append {
     uint64_t number_opened;            /* the newest batch */
     uint64_t number_sent;              /* the last one given to the kernel */
     uint64_t number_done;              /* it and all before are written; waits have run */
-    uint64_t number_stable;            /* it and all before survive a crash; equals done when every ack is synced */
+    uint64_t
+        number_stable; /* it and all before survive a crash; equals done when every ack is synced */
     uint64_t number_syncing;           /* stable once the syncs in flight return */
     uint32_t flight_count, sync_count; /* operations in flight */
     uint32_t chain;                    /* crc of the last header sent */

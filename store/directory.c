@@ -71,8 +71,8 @@ static enum status take_lock(struct opening *opening)
     path_under(path, opening->directory->path, "pail.lock");
     enum status status = io_path_lock(opening->io, path, &opening->directory->lock);
     if (status == STATUS_BUSY) {
-        (void)snprintf(opening->why, opening->why_bytes,
-                       "%s: another server is using this store", opening->directory->path);
+        (void)snprintf(opening->why, opening->why_bytes, "%s: another server is using this store",
+                       opening->directory->path);
         return status;
     }
     if (status != STATUS_OK)
@@ -116,8 +116,8 @@ static void on_name(void *context, const char *name)
     struct store_directory *directory = opening->directory;
     uint64_t number;
     if (segment_name_parse(name, &number)) {
-        directory->found = list_resized(directory->found, directory->found_count + 1u,
-                                        sizeof *directory->found);
+        directory->found =
+            list_resized(directory->found, directory->found_count + 1u, sizeof *directory->found);
         directory->found[directory->found_count++] = (struct found_segment){.id = number};
     } else if (spare_name_parse(name, &number)) {
         directory->spare_numbers =
@@ -205,8 +205,8 @@ static void take_header(struct store_directory *directory, struct found_segment 
     segment->epoch = header->epoch;
     segment->log_index = header->log_index;
     segment->bytes = header->bytes;
-    segment->previous = (struct segment_previous){
-        header->previous_segment_id, header->previous_number, header->previous_chain};
+    segment->previous = (struct segment_previous){header->previous_segment_id,
+                                                  header->previous_number, header->previous_chain};
     if (directory->newest == NULL)
         directory->newest = list_resized(NULL, 1, sizeof *header);
     *directory->newest = *header;
@@ -221,8 +221,8 @@ static enum status read_header(struct opening *opening, struct found_segment *se
     struct segment_header header;
     size_t count;
     enum status status = io_path_read(opening->io, path, (char *)&header, sizeof header, &count);
-    bool is_whole = status == STATUS_OK && count == sizeof header &&
-                    segment_header_is_valid(&header, segment->id);
+    bool is_whole = status == STATUS_OK && count == sizeof header
+                    && segment_header_is_valid(&header, segment->id);
     if (status == STATUS_OK && !(is_whole && header.epoch == epoch))
         status = identify_by_batches(opening, segment, epoch, path);
     if (status != STATUS_OK)
@@ -438,8 +438,7 @@ const struct found_segment *directory_found(const struct store_directory *direct
     struct found_segment wanted = {.id = segment_id};
     if (directory->found_count == 0)
         return NULL;
-    return bsearch(&wanted, directory->found, directory->found_count, sizeof wanted,
-                   compare_found);
+    return bsearch(&wanted, directory->found, directory->found_count, sizeof wanted, compare_found);
 }
 
 uint32_t directory_owner(const struct store_directory *directory,

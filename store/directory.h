@@ -29,7 +29,8 @@ enum { SEGMENT_CELLS_PER_CHUNK = 4096, SEGMENT_CHUNKS = (1 << 26) / SEGMENT_CELL
  * must be seen by the owner that then looks for the flags of others.
  */
 #define SEGMENT_IS_PRESENT (UINT64_C(1) << 62) /* its file may be there after a crash */
-#define SEGMENT_IS_LISTED (UINT64_C(1) << 63)  /* present, and no note of its recycling is on its way */
+#define SEGMENT_IS_LISTED \
+    (UINT64_C(1) << 63) /* present, and no note of its recycling is on its way */
 #define SEGMENT_LIVE_MASK (SEGMENT_IS_PRESENT - 1)
 
 struct segment_chunk {
@@ -51,7 +52,7 @@ struct store_directory {
     uint32_t shard_count;
     uint32_t segment_bytes;
     bool is_buffered;
-    bool reads_all; /* some epoch with segments had another number of shards */
+    bool reads_all;           /* some epoch with segments had another number of shards */
     struct manifest manifest; /* as last written */
 
     struct found_segment *found; /* owns; ascending ids */
@@ -63,10 +64,12 @@ struct store_directory {
 
     struct found_by_store by_store[SHARD_COUNT_MAX];
     struct shared_u64 recovered_count; /* stores whose recovery ended; the last one looks at all */
-    struct shared_u64 restated_count;  /* stores whose state of former logs is durable in their own */
-    struct shared_u64 segment_next;    /* id of the next segment; any shard adds */
-    struct shared_u64 spare_next;      /* number of the next spare file; any shard adds */
-    struct shared_u64 space[SHARD_COUNT_MAX]; /* enum store_space; written by its shard, read by all */
+    struct shared_u64
+        restated_count;             /* stores whose state of former logs is durable in their own */
+    struct shared_u64 segment_next; /* id of the next segment; any shard adds */
+    struct shared_u64 spare_next;   /* number of the next spare file; any shard adds */
+    struct shared_u64
+        space[SHARD_COUNT_MAX]; /* enum store_space; written by its shard, read by all */
     struct shared_u64 chunks[SEGMENT_CHUNKS]; /* pointers; 0 until made; swapped in once */
 };
 

@@ -65,8 +65,7 @@ static void prepare_batch_header(struct store *store, struct batch *batch, char 
     };
     batch_header_finish(header);
     append->chain = header->crc;
-    append->previous =
-        (struct segment_previous){batch->segment->id, batch->number, append->chain};
+    append->previous = (struct segment_previous){batch->segment->id, batch->number, append->chain};
     uint64_t whole = block_round_up(batch->used_bytes);
     memset(bytes + batch->used_bytes, 0, (size_t)(whole - batch->used_bytes));
 }

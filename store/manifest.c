@@ -91,12 +91,14 @@ static bool parse_line(struct manifest *manifest, const char *line)
     if (sscanf(line, "segment_next %" SCNu64, &manifest->segment_next) == 1)
         return true;
     if (sscanf(line, "shards %" SCNu64 " %" SCNu32 " %" SCNu64, &shards.epoch, &shards.shard_count,
-               &shards.segment_first) == 3) {
+               &shards.segment_first)
+        == 3) {
         manifest_add_shards(manifest, &shards);
         return true;
     }
     if (sscanf(line, "end %" SCNu64 " %" SCNu32 " %" SCNu64 " %" SCNu64 " %" SCNx32, &end.epoch,
-               &end.log_index, &end.segment_id, &end.number, &end.chain) == 5) {
+               &end.log_index, &end.segment_id, &end.number, &end.chain)
+        == 5) {
         manifest_add_end(manifest, &end);
         return true;
     }

@@ -35,14 +35,14 @@ struct segment {
     struct store *store; /* borrows */
     uint64_t id, epoch, bytes;
     enum segment_state state;
-    io_file file;          /* for writing; IO_FILE_NONE unless OPEN */
-    uint64_t end_offset;   /* where the next batch goes */
-    bool is_linked;        /* its name is durable */
-    bool is_dirty;         /* written since the last sync (sync_interval only) */
+    io_file file;        /* for writing; IO_FILE_NONE unless OPEN */
+    uint64_t end_offset; /* where the next batch goes */
+    bool is_linked;      /* its name is durable */
+    bool is_dirty;       /* written since the last sync (sync_interval only) */
     bool is_syncing;
-    bool is_ended;         /* its closing batch is done */
-    bool has_removes;      /* holds a RECORD_REMOVES */
-    bool is_foreign;       /* of a run with another number of shards */
+    bool is_ended;            /* its closing batch is done */
+    bool has_removes;         /* holds a RECORD_REMOVES */
+    bool is_foreign;          /* of a run with another number of shards */
     struct stream_set states; /* streams with RECORD_IS_STATE records in it */
     struct op link_op, sync_op;
 };
@@ -51,7 +51,7 @@ struct store {
     struct shard *shard;               /* borrows */
     struct store_directory *directory; /* shares; only cells change */
     struct store_options options;
-    io_file log_directory; /* owns; to sync names */
+    io_file log_directory;     /* owns; to sync names */
     struct segment **segments; /* owns; ascending ids */
     uint32_t segments_count, segments_capacity;
 
@@ -64,18 +64,17 @@ struct store {
 
     struct stream_set former_states; /* found in logs of another number of shards */
 
-    uint64_t phase_ns; /* the turn whose phase ran last, told by its time */
-    bool is_started;  /* store_start was called */
-    bool is_stopping; /* nothing new is begun in the background */
-    bool is_dead;     /* a write failed; whatever completes is ignored */
+    uint64_t phase_ns;     /* the turn whose phase ran last, told by its time */
+    bool is_started;       /* store_start was called */
+    bool is_stopping;      /* nothing new is begun in the background */
+    bool is_dead;          /* a write failed; whatever completes is ignored */
     void *restate_context; /* borrows */
     void (*on_restate)(void *context, uint32_t stream_id);
     uint64_t appended_bytes, written_bytes;
 };
 
 /* Adds a segment at the end of the list. */
-struct segment *store_add_segment(struct store *store, uint64_t id, uint64_t epoch,
-                                  uint64_t bytes);
+struct segment *store_add_segment(struct store *store, uint64_t id, uint64_t epoch, uint64_t bytes);
 void store_remove_segment(struct store *store, struct segment *segment);
 /* A failed write or sync: says so, ends the process through options.on_fatal. */
 void store_fail(struct store *store, const char *what, const struct segment *segment,

@@ -28,8 +28,8 @@ struct read {
     struct read *next;
     struct store *store; /* borrows */
     location where;
-    struct reader_file *file;     /* borrows; counted there */
-    struct store_fetch *fetches;  /* borrows; who waits, the oldest first */
+    struct reader_file *file;    /* borrows; counted there */
+    struct store_fetch *fetches; /* borrows; who waits, the oldest first */
     struct store_fetch **fetches_tail;
     char *buffer;         /* owns; whole blocks */
     uint64_t first_block; /* offset of the buffer in the file */
@@ -329,8 +329,7 @@ static void read_failed(struct read *read, enum status status)
         return;
     }
     diag_error("record_unreadable segment=%016" PRIx64 " offset=%" PRIu64 " why=\"%s\"",
-               location_segment(read->where), location_offset(read->where),
-               status_words(status));
+               location_segment(read->where), location_offset(read->where), status_words(status));
     read_finish(read, status);
 }
 

@@ -8,7 +8,7 @@
 #include "store/store.h"
 
 enum {
-    READER_FILES_MAX = 64,  /* open at a time; each descriptor stays until another needs its place */
+    READER_FILES_MAX = 64, /* open at a time; each descriptor stays until another needs its place */
     READER_READS_MAX = 128, /* in flight; more wait */
 };
 
@@ -25,9 +25,9 @@ struct read; /* reader.c: one location being read, and all who wait for it */
 struct reader {
     struct reader_file files[READER_FILES_MAX];
     uint64_t use_count;
-    struct read *reads;                 /* owns; in flight */
+    struct read *reads;                   /* owns; in flight */
     struct read *waiting, **waiting_tail; /* owns; not begun */
-    uint32_t read_count;                /* in flight */
+    uint32_t read_count;                  /* in flight */
 };
 
 void reader_init(struct store *store);

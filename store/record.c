@@ -84,8 +84,8 @@ void record_encode(const struct record *record, void *out)
 /* True when the lengths agree with each other and with what is available. */
 static bool lengths_are_valid(const struct record_disk *disk, uint64_t available)
 {
-    return disk->bytes <= available && disk->value_bytes <= RECORD_VALUE_BYTES_MAX &&
-           disk->bytes == bytes_needed(disk->key_bytes, disk->headers_bytes, disk->value_bytes);
+    return disk->bytes <= available && disk->value_bytes <= RECORD_VALUE_BYTES_MAX
+           && disk->bytes == bytes_needed(disk->key_bytes, disk->headers_bytes, disk->value_bytes);
 }
 
 static void view(const struct record_disk *disk, struct record *record_out)

@@ -20,7 +20,7 @@ enum {
 
     /*
      * The record makes older records dead (a purge, a deletion). Its segment is recycled only after every segment with a
-     * lower id is gone, or what it killed could come back.
+     * lower id is gone, or what it killed could come back. It holds no value of its own: it does not count as living.
      */
     RECORD_REMOVES = 1u << 0,
     /*
@@ -31,13 +31,13 @@ enum {
 };
 
 struct record {
-    uint8_t type;      /* kv's; 0 is not a record */
-    uint8_t flags;     /* RECORD_… */
+    uint8_t type;  /* kv's; 0 is not a record */
+    uint8_t flags; /* RECORD_… */
     uint32_t stream_id;
     uint64_t seq;
-    uint64_t time_ns;  /* Unix */
-    uint64_t term;     /* room for replication: 0 today */
-    uint64_t log_index; /* room for replication: 0 today */
+    uint64_t time_ns;                 /* Unix */
+    uint64_t term;                    /* room for replication: 0 today */
+    uint64_t log_index;               /* room for replication: 0 today */
     struct bytes key, headers, value; /* borrowed */
 };
 

@@ -173,8 +173,8 @@ static void fail(struct recovery *recovery, enum status status, uint64_t segment
     size_t room = sizeof recovery->result.why;
     size_t length = strlen(path); /* a long path loses its beginning */
     const char *tail = length > room / 2 ? path + length - room / 2 : path;
-    (void)snprintf(recovery->result.why, room, "%.128s: offset %" PRIu64 ": %.80s", tail,
-                   offset, what);
+    (void)snprintf(recovery->result.why, room, "%.128s: offset %" PRIu64 ": %.80s", tail, offset,
+                   what);
 }
 
 static bool is_noted(const struct store_directory *directory, uint64_t segment_id)
@@ -236,8 +236,8 @@ static bool open_file(struct recovery *recovery, const struct found_segment *fou
     struct store *store = recovery->store;
     char path[SEGMENT_PATH_BYTES];
     segment_path(path, store->directory->path, found->id);
-    enum status status = io_file_open(store->shard->io, path, mode, !store->directory->is_buffered,
-                                      &recovery->file);
+    enum status status =
+        io_file_open(store->shard->io, path, mode, !store->directory->is_buffered, &recovery->file);
     if (status == STATUS_OK)
         return true;
     recovery->file = IO_FILE_NONE;
@@ -292,8 +292,8 @@ static bool end_log(struct recovery *recovery)
     if (log->epoch == 0)
         return true; /* none was begun */
     if (log->end != NULL) {
-        bool is_there = log->end->segment_id != 0 &&
-                        directory_found(store->directory, log->end->segment_id) != NULL;
+        bool is_there = log->end->segment_id != 0
+                        && directory_found(store->directory, log->end->segment_id) != NULL;
         if (is_there && log->number != log->end->number) {
             fail(recovery, STATUS_CORRUPT, log->end->segment_id, 0,
                  "the log ends before its recorded end");
@@ -303,10 +303,10 @@ static bool end_log(struct recovery *recovery)
     }
     struct found_by_store *by_store = &store->directory->by_store[store->shard->index];
     if (log->log_index % store->directory->shard_count == store->shard->index) {
-        by_store->ends = list_with_room(by_store->ends, by_store->ends_count,
-                                        sizeof *by_store->ends);
-        by_store->ends[by_store->ends_count++] = (struct log_end){
-            log->epoch, log->log_index, log->segment_id, log->number, log->chain};
+        by_store->ends =
+            list_with_room(by_store->ends, by_store->ends_count, sizeof *by_store->ends);
+        by_store->ends[by_store->ends_count++] =
+            (struct log_end){log->epoch, log->log_index, log->segment_id, log->number, log->chain};
     }
     return true;
 }
@@ -316,8 +316,7 @@ static void begin_log(struct recovery *recovery, const struct found_segment *fou
     recovery->log = (struct log_state){
         .epoch = found->epoch,
         .log_index = found->log_index,
-        .end = manifest_end(&recovery->store->directory->manifest, found->epoch,
-                            found->log_index),
+        .end = manifest_end(&recovery->store->directory->manifest, found->epoch, found->log_index),
     };
 }
 
@@ -467,8 +466,7 @@ static void give_records(struct recovery *recovery, const struct batch_header *h
         record_view(body + at, &record);
         mark(recovery, &record);
         recovery->on_record(recovery->context, &record,
-                            location_pack(header->segment_id, base + at, bytes),
-                            header->log_index);
+                            location_pack(header->segment_id, base + at, bytes), header->log_index);
         at += bytes;
     }
     recovery->result.record_count += header->record_count;
@@ -478,10 +476,10 @@ static void give_records(struct recovery *recovery, const struct batch_header *h
 static bool header_fits(const struct recovery *recovery, const struct batch_header *header)
 {
     const struct log_state *log = &recovery->log;
-    return header->epoch == log->epoch && header->log_index == log->log_index &&
-           header->number == log->number + 1 && header->chain == log->chain &&
-           header->body_bytes <= recovery->window.file_bytes &&
-           recovery->offset + batch_header_bytes(header) <= recovery->window.file_bytes;
+    return header->epoch == log->epoch && header->log_index == log->log_index
+           && header->number == log->number + 1 && header->chain == log->chain
+           && header->body_bytes <= recovery->window.file_bytes
+           && recovery->offset + batch_header_bytes(header) <= recovery->window.file_bytes;
 }
 
 /* True when the segment, or the whole log, ends with this batch. */
@@ -514,8 +512,8 @@ static bool read_batch(struct recovery *recovery)
         return false;
     struct batch_header header;
     memcpy(&header, bytes, sizeof header);
-    if (!batch_header_is_valid(&header, found->id, recovery->offset) ||
-        !header_fits(recovery, &header)) {
+    if (!batch_header_is_valid(&header, found->id, recovery->offset)
+        || !header_fits(recovery, &header)) {
         seek_behind(recovery, found, recovery->offset, "the batch header is damaged");
         return true;
     }
@@ -573,8 +571,8 @@ static bool seek_block(struct recovery *recovery)
         return false;
     struct batch_header header;
     memcpy(&header, bytes, sizeof header);
-    if (batch_header_is_valid(&header, planned(recovery)->id, recovery->offset) &&
-        header.epoch == log->epoch && header.log_index == log->log_index) {
+    if (batch_header_is_valid(&header, planned(recovery)->id, recovery->offset)
+        && header.epoch == log->epoch && header.log_index == log->log_index) {
         if (header.durable_upto >= recovery->bad.number) {
             fail(recovery, STATUS_CORRUPT, recovery->bad.segment_id, recovery->bad.offset,
                  recovery->bad.what);

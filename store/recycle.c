@@ -81,8 +81,7 @@ void recycle_release(struct store *store, location where)
     if (!directory_live_sub(store->directory, id, location_bytes(where)))
         return;
     const struct found_segment *found = directory_found(store->directory, id);
-    uint32_t owner =
-        found == NULL ? store->shard->index : directory_owner(store->directory, found);
+    uint32_t owner = found == NULL ? store->shard->index : directory_owner(store->directory, found);
     if (owner == store->shard->index)
         store->recycle.is_dirty = true;
     else

@@ -16,8 +16,8 @@
 #include "core/assert.h"
 #include "core/hash.h"
 
-#define SEGMENT_MAGIC UINT64_C(0x0a676573206c6961)  /* "ail seg\n" */
-#define BATCH_MAGIC UINT64_C(0x0a74616220696170)    /* "pai bat\n" */
+#define SEGMENT_MAGIC UINT64_C(0x0a676573206c6961) /* "ail seg\n" */
+#define BATCH_MAGIC UINT64_C(0x0a74616220696170)   /* "pai bat\n" */
 enum { SEGMENT_FORMAT = 1 };
 
 static_assert(sizeof(struct segment_header) == SEGMENT_HEADER_BYTES, "part of the disk format");
@@ -32,9 +32,9 @@ void segment_header_finish(struct segment_header *header)
 
 bool segment_header_is_valid(const struct segment_header *header, uint64_t segment_id)
 {
-    return header->magic == SEGMENT_MAGIC && header->format == SEGMENT_FORMAT &&
-           header->segment_id == segment_id &&
-           header->crc == crc32c(0, header, offsetof(struct segment_header, crc));
+    return header->magic == SEGMENT_MAGIC && header->format == SEGMENT_FORMAT
+           && header->segment_id == segment_id
+           && header->crc == crc32c(0, header, offsetof(struct segment_header, crc));
 }
 
 bool segment_header_lists(const struct segment_header *header, uint64_t segment_id)
@@ -54,9 +54,9 @@ void batch_header_finish(struct batch_header *header)
 
 bool batch_header_is_valid(const struct batch_header *header, uint64_t segment_id, uint64_t offset)
 {
-    return header->magic == BATCH_MAGIC && header->format == SEGMENT_FORMAT &&
-           header->segment_id == segment_id && header->offset == offset &&
-           header->crc == crc32c(0, header, offsetof(struct batch_header, crc));
+    return header->magic == BATCH_MAGIC && header->format == SEGMENT_FORMAT
+           && header->segment_id == segment_id && header->offset == offset
+           && header->crc == crc32c(0, header, offsetof(struct batch_header, crc));
 }
 
 uint64_t batch_header_bytes(const struct batch_header *header)

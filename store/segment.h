@@ -66,10 +66,11 @@ struct batch_header {
     uint64_t segment_id;
     uint64_t offset; /* its own, in the file */
     uint64_t epoch;
-    uint64_t number;       /* 1, 2, … in one log and epoch, across segments */
-    uint64_t durable_upto; /* this batch number and all before were durable when this batch was submitted */
-    uint64_t body_bytes;   /* records, without this header and the zeros behind */
-    uint64_t recycled_id;  /* once this batch is durable, that segment may be gone; 0: none */
+    uint64_t number; /* 1, 2, … in one log and epoch, across segments */
+    uint64_t
+        durable_upto; /* this batch number and all before were durable when this batch was submitted */
+    uint64_t body_bytes;  /* records, without this header and the zeros behind */
+    uint64_t recycled_id; /* once this batch is durable, that segment may be gone; 0: none */
     uint32_t log_index;
     uint32_t record_count;
     uint32_t body_crc; /* over the records' own checksums, 4 bytes each */

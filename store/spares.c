@@ -54,8 +54,8 @@ static void adopt(struct store *store, uint64_t number)
     char path[SEGMENT_PATH_BYTES];
     spare_path(path, store->directory->path, number);
     io_file file;
-    if (io_file_open(io, path, IO_OPEN_READWRITE, !store->directory->is_buffered, &file) !=
-        STATUS_OK)
+    if (io_file_open(io, path, IO_OPEN_READWRITE, !store->directory->is_buffered, &file)
+        != STATUS_OK)
         return;
     uint64_t bytes = 0;
     bool fits = io_file_size(io, file, &bytes) == STATUS_OK && spares_want(store, bytes);
@@ -103,7 +103,8 @@ void spares_add(struct store *store, uint64_t number, uint64_t bytes)
     }
     struct spare spare = {.number = number, .bytes = bytes};
     if (io_file_open(store->shard->io, path, IO_OPEN_READWRITE, !store->directory->is_buffered,
-                     &spare.file) != STATUS_OK)
+                     &spare.file)
+        != STATUS_OK)
         return; /* found again at the next start */
     spares->ready[spares->ready_count++] = spare;
     if (spares->ready_count >= SPARES_WANTED)
@@ -204,8 +205,8 @@ static void on_sync_done(struct op *op)
     char to[SEGMENT_PATH_BYTES];
     spare_new_path(from, store->directory->path, spares->making.number);
     spare_path(to, store->directory->path, spares->making.number);
-    enum status status = op->result < 0 ? status_from_errno(op->result)
-                                        : io_path_rename(store->shard->io, from, to);
+    enum status status =
+        op->result < 0 ? status_from_errno(op->result) : io_path_rename(store->shard->io, from, to);
     if (status != STATUS_OK) {
         making_failed(store, status);
         return;

@@ -74,8 +74,8 @@ void store_stop(struct store *store)
 
 bool store_is_busy(const struct store *store)
 {
-    return append_is_busy(store) || spares_is_busy(store) || recycle_is_busy(store) ||
-           reader_is_busy(store);
+    return append_is_busy(store) || spares_is_busy(store) || recycle_is_busy(store)
+           || reader_is_busy(store);
 }
 
 void store_destroy(struct store *store)
@@ -107,14 +107,14 @@ void store_abandon(struct store *store)
 
 /* ---- segments ---- */
 
-struct segment *store_add_segment(struct store *store, uint64_t id, uint64_t epoch,
-                                  uint64_t bytes)
+struct segment *store_add_segment(struct store *store, uint64_t id, uint64_t epoch, uint64_t bytes)
 {
     struct heap *heap = store->shard->heap;
     if (store->segments_count == store->segments_capacity) {
-        store->segments_capacity = store->segments_capacity == 0 ? 16 : 2 * store->segments_capacity;
-        store->segments = heap_resize(heap, store->segments,
-                                      store->segments_capacity * sizeof(struct segment *));
+        store->segments_capacity =
+            store->segments_capacity == 0 ? 16 : 2 * store->segments_capacity;
+        store->segments =
+            heap_resize(heap, store->segments, store->segments_capacity * sizeof(struct segment *));
     }
     struct segment *segment = heap_alloc_zeroed(heap, sizeof *segment);
     segment->store = store;

@@ -24,9 +24,10 @@ struct store;           /* opaque; one a shard */
 struct store_directory; /* opaque; one a process, shared by its stores */
 
 struct store_options {
-    uint32_t segment_bytes;    /* of new segments: 1 MiB to 64 MiB, a multiple of 1 MiB */
-    uint64_t cache_bytes;      /* value cache of one shard */
-    uint64_t sync_interval_ns; /* 0: every ack waits for stable storage; else acks wait for the file only, and a sync
+    uint32_t segment_bytes; /* of new segments: 1 MiB to 64 MiB, a multiple of 1 MiB */
+    uint64_t cache_bytes;   /* value cache of one shard */
+    uint64_t
+        sync_interval_ns; /* 0: every ack waits for stable storage; else acks wait for the file only, and a sync
                                   follows at least that often */
     void *context;
     /* The log cannot go on (failed write, failed sync). Must not return to the store: exit, or longjmp in a test. */
@@ -62,7 +63,8 @@ enum store_space {
     STORE_SPACE_LOW,  /* only what removes (deletes, purges): the reserve is being used */
     STORE_SPACE_NONE, /* nothing */
 };
-enum store_space store_directory_space(const struct store_directory *directory, uint32_t shard_index);
+enum store_space store_directory_space(const struct store_directory *directory,
+                                       uint32_t shard_index);
 
 /* ---- life of a store ---- */
 
@@ -76,8 +78,9 @@ void store_destroy(struct store *store); /* nothing may be in flight: store_is_b
 void store_abandon(struct store *store);
 
 struct store_recovery {
-    enum status status; /* STATUS_OK; STATUS_CORRUPT: damage below what was known durable; STATUS_IO */
-    char why[256];      /* for people: file, offset, what */
+    enum status
+        status;    /* STATUS_OK; STATUS_CORRUPT: damage below what was known durable; STATUS_IO */
+    char why[256]; /* for people: file, offset, what */
     uint64_t record_count;
     uint64_t bytes;
     uint64_t torn_batches; /* cut at the ends of logs: never acknowledged */
@@ -94,7 +97,9 @@ void store_recover(struct store *store, void *context,
                    void (*on_done)(void *context, const struct store_recovery *recovery));
 /*
  * Appending begins. on_restate: a segment without living records is to be recycled but holds state records
- * (RECORD_IS_STATE); append again all state of that stream id that this shard keeps (or nothing, if the stream is gone).
+ * (RECORD_IS_STATE); append again, before returning, all state of that stream id that this shard keeps (or nothing, if the
+ * stream is gone). If an append is refused meanwhile, the call is made again later. After the number of shards changed, each
+ * shard is asked once for each stream of which state was found.
  */
 void store_start(struct store *store, void *context,
                  void (*on_restate)(void *context, uint32_t stream_id));
@@ -107,7 +112,9 @@ struct store_wait {
 };
 
 /*
- * Copies the record into the open batch. wait (NULL: none) runs when it is durable, never inside this call.
+ * Copies the record into the open batch. wait (NULL: none) runs when it is durable, never inside this call. The record counts
+ * as living until store_release, unless it is RECORD_IS_STATE or RECORD_REMOVES: their flags alone say how long the segment
+ * is needed, and they are never released or retained.
  *
  * STATUS_OK, STATUS_BUSY: all batch buffers are in flight, try again after store_wait_room; STATUS_NO_SPACE: no segment can
  * be had. A record of any legal size is taken (a large one gets a batch of its own).
@@ -122,7 +129,7 @@ void store_wait_room(struct store *store, struct store_wait *wait);
 bool store_is_durable(const struct store *store, location where);
 /*
  * The record died: it was overwritten, removed or expired. To be called once, and only when the record that killed it is
- * durable (then a crash cannot need the old one).
+ * durable (then a crash cannot need the old one). Not for records with a flag.
  */
 void store_release(struct store *store, location where);
 /*
@@ -130,7 +137,7 @@ void store_release(struct store *store, location where);
  * is durable. Optional; pins stay.
  */
 void store_forget(struct store *store, location where);
-/* Recovery found the record alive: counts it (store_recover counts nothing by itself). */
+/* Recovery found the record alive: counts it (store_recover counts nothing by itself). Not for records with a flag. */
 void store_retain(struct store *store, location where);
 
 /* True while a batch is open, or anything in flight. A clean end: store_stop, then take turns until false. */

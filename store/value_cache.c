@@ -22,7 +22,7 @@ struct value_cache {
     uint64_t block_count;         /* in the table */
     struct cache_block **slots;   /* owns; the clock: a block or NULL */
     uint32_t slot_count, slot_capacity;
-    uint32_t hand;                /* next slot to be looked at */
+    uint32_t hand; /* next slot to be looked at */
     uint64_t budget_bytes, used_bytes;
     uint64_t hits, misses;
 };
@@ -62,8 +62,8 @@ static struct cache_block **bucket_of(const struct value_cache *cache, location 
      * Records that lie one behind the other come into buckets one behind the other: a run of appends then fills lines of the
      * table in order. A record takes some eight units of 16 bytes; where segments begin is spread.
      */
-    uint64_t place = (location_offset(where) >> 7) +
-                     (location_segment(where) * UINT64_C(0x9e3779b97f4a7c15) >> 20);
+    uint64_t place = (location_offset(where) >> 7)
+                     + (location_segment(where) * UINT64_C(0x9e3779b97f4a7c15) >> 20);
     return &cache->buckets[place & (cache->bucket_count - 1)];
 }
 
@@ -72,8 +72,7 @@ static void table_grow(struct value_cache *cache)
     struct cache_block **old = cache->buckets;
     uint64_t old_count = cache->bucket_count;
     cache->bucket_count = 2 * old_count;
-    cache->buckets =
-        heap_alloc_zeroed(cache->heap, cache->bucket_count * sizeof *cache->buckets);
+    cache->buckets = heap_alloc_zeroed(cache->heap, cache->bucket_count * sizeof *cache->buckets);
     for (uint64_t i = 0; i < old_count; i++) {
         struct cache_block *block = old[i];
         while (block != NULL) {

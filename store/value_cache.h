@@ -11,7 +11,7 @@ struct value_cache; /* opaque */
 
 /* The encoded record, pinned while pin_count > 0. */
 struct cache_block {
-    struct cache_block *bucket_next;  /* same bucket */
+    struct cache_block *bucket_next; /* same bucket */
     location where;
     uint32_t slot;  /* the clock's */
     uint32_t bytes; /* of the image */

@@ -113,8 +113,8 @@ static void name(const char *path, struct file *file)
 static bool is_in_directory(const char *path, const char *directory)
 {
     size_t count = strlen(directory);
-    return strncmp(path, directory, count) == 0 && path[count] == '/' &&
-           strchr(path + count + 1, '/') == NULL;
+    return strncmp(path, directory, count) == 0 && path[count] == '/'
+           && strchr(path + count + 1, '/') == NULL;
 }
 
 static struct file *file_make(bool is_directory)
@@ -567,8 +567,8 @@ const char *sim_file_at(const char *part_of_path, uint32_t index)
 {
     qsort(disk.entries, disk.entry_count, sizeof disk.entries[0], compare_entries);
     for (uint32_t i = 0; i < disk.entry_count; i++) {
-        if (!disk.entries[i].file->is_directory &&
-            strstr(disk.entries[i].path, part_of_path) != NULL && index-- == 0)
+        if (!disk.entries[i].file->is_directory
+            && strstr(disk.entries[i].path, part_of_path) != NULL && index-- == 0)
             return disk.entries[i].path;
     }
     return NULL;

@@ -10,7 +10,8 @@ struct disk_write; /* a write that is not on the medium */
 
 void disk_begin(void);
 void disk_end(void);
-void disk_crash(uint32_t sector_bytes); /* after disk_write_kill or disk_write_torn of what was in flight */
+void disk_crash(
+    uint32_t sector_bytes); /* after disk_write_kill or disk_write_torn of what was in flight */
 void disk_forget_handles(void);
 
 enum status disk_open(const char *path, enum io_open_mode mode, bool direct, io_file *file_out);
@@ -34,9 +35,10 @@ struct disk_write *disk_write_begin(io_file file, const void *data, uint64_t byt
                                     uint64_t offset);
 void disk_write_drop(struct disk_write *write); /* it never reached the disk */
 void disk_write_done(struct disk_write *write, uint64_t done_bytes, bool is_durable);
-void disk_write_failed(struct disk_write *write, uint32_t sector_bytes); /* any sector may be written */
-void disk_write_whole_or_not(struct disk_write *write);                  /* the process died */
-void disk_write_lost(struct disk_write *write);                          /* power went: any sector, torn too */
+void disk_write_failed(struct disk_write *write,
+                       uint32_t sector_bytes);          /* any sector may be written */
+void disk_write_whole_or_not(struct disk_write *write); /* the process died */
+void disk_write_lost(struct disk_write *write);         /* power went: any sector, torn too */
 
 uint64_t disk_read(io_file file, void *buffer, uint64_t bytes, uint64_t offset); /* bytes read */
 /* A sync: what was in the file or directory when it began is on the medium when it ends. */

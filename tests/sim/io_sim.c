@@ -292,9 +292,12 @@ static int32_t finish_sync(struct sim_op *op)
 static int32_t finish(struct sim_op *op)
 {
     switch (op->kind) {
-    case SIM_WRITE: return finish_write(op);
-    case SIM_READ: return finish_read(op);
-    case SIM_SYNC: return finish_sync(op);
+    case SIM_WRITE:
+        return finish_write(op);
+    case SIM_READ:
+        return finish_read(op);
+    case SIM_SYNC:
+        return finish_sync(op);
     }
     abort();
 }
@@ -425,8 +428,8 @@ static bool has_due(const struct io *io)
 
 static bool is_runnable(struct shard *shard)
 {
-    return has_due(shard->io) || shard->io->is_rung || shard_has_work(shard) ||
-           timer_wheel_deadline_ns(shard->timers) <= sim.now_ns;
+    return has_due(shard->io) || shard->io->is_rung || shard_has_work(shard)
+           || timer_wheel_deadline_ns(shard->timers) <= sim.now_ns;
 }
 
 static uint64_t earliest_ns(struct shard_group *group, uint32_t count)

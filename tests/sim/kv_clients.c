@@ -94,8 +94,8 @@ static void publish(struct clients *clients, struct call *call, const char *subj
     ASSERT(!conn->is_waiting);
     char reply[32];
     struct msg msg = {.subject = bytes_of_text(subject), .headers = headers, .payload = payload};
-    msg.reply = bytes_of(reply, (size_t)snprintf(reply, sizeof reply, "_INBOX.%" PRIu64,
-                                                 call->number));
+    msg.reply =
+        bytes_of(reply, (size_t)snprintf(reply, sizeof reply, "_INBOX.%" PRIu64, call->number));
     struct origin origin = {call->conn, conn->generation};
     if (getenv("TEST_TRACE") != NULL)
         fprintf(stderr, "%" PRIu64 " conn %u.%u call %" PRIu64 " %s %.*s\n", clients->model->now,
@@ -208,12 +208,10 @@ static void send_watch(struct clients *clients, struct call *call)
                    "\"ack_policy\":\"none\",\"replay_policy\":\"instant\",\"max_deliver\":1,"
                    "\"filter_subject\":\"$KV.b%u.%s\",\"deliver_subject\":\"_W.%" PRIu64
                    "\",\"num_replicas\":1,\"mem_storage\":true,\"headers_only\":%s%s}}",
-                   call->bucket, policies[watch->policy], call->bucket,
-                   model_filter(watch->filter), watch->number,
-                   watch->is_headers_only ? "true" : "false",
-                   watch->has_flow_control
-                       ? ",\"flow_control\":true,\"idle_heartbeat\":5000000000"
-                       : "");
+                   call->bucket, policies[watch->policy], call->bucket, model_filter(watch->filter),
+                   watch->number, watch->is_headers_only ? "true" : "false",
+                   watch->has_flow_control ? ",\"flow_control\":true,\"idle_heartbeat\":5000000000"
+                                           : "");
     send_api(clients, call, "CONSUMER.CREATE", body);
 }
 
@@ -229,21 +227,38 @@ static void send_watch_request(struct clients *clients, struct call *call)
 static void call_send(struct clients *clients, struct call *call)
 {
     switch (call->kind) {
-    case CALL_WRITE: send_write(clients, call); break;
+    case CALL_WRITE:
+        send_write(clients, call);
+        break;
     case CALL_GET_KEY:
-    case CALL_GET_SEQ: send_get(clients, call); break;
-    case CALL_INFO: send_api(clients, call, "STREAM.INFO", ""); break;
+    case CALL_GET_SEQ:
+        send_get(clients, call);
+        break;
+    case CALL_INFO:
+        send_api(clients, call, "STREAM.INFO", "");
+        break;
     case CALL_PURGE:
-    case CALL_DELETE_MESSAGE: send_removal(clients, call); break;
+    case CALL_DELETE_MESSAGE:
+        send_removal(clients, call);
+        break;
     case CALL_CREATE:
-    case CALL_UPDATE: send_config(clients, call); break;
-    case CALL_DELETE: send_api(clients, call, "STREAM.DELETE", ""); break;
-    case CALL_WATCH: send_watch(clients, call); break;
+    case CALL_UPDATE:
+        send_config(clients, call);
+        break;
+    case CALL_DELETE:
+        send_api(clients, call, "STREAM.DELETE", "");
+        break;
+    case CALL_WATCH:
+        send_watch(clients, call);
+        break;
     case CALL_WATCH_INFO:
-    case CALL_WATCH_END: send_watch_request(clients, call); break;
+    case CALL_WATCH_END:
+        send_watch_request(clients, call);
+        break;
     case CALL_FLOW:
         publish(clients, call, call->text, (struct bytes){0}, (struct bytes){0});
-        call_done(clients, call);
+        if (!call->is_done)
+            call_done(clients, call);
         break;
     }
 }
@@ -428,9 +443,9 @@ static void write_refused(struct clients *clients, struct call *call, uint64_t e
         life->burnt_max++;
         return;
     }
-    bool is_fine = (error == 10077 && life->bytes_max > 0) ||
-                   (error == 10023 && clients->may_lack_space) ||
-                   (error == 10059 && life->state >= LIFE_DELETING);
+    bool is_fine = (error == 10077 && life->bytes_max > 0)
+                   || (error == 10023 && clients->may_lack_space)
+                   || (error == 10059 && life->state >= LIFE_DELETING);
     CHECK(is_fine, "write %" PRIu64 " is refused: %s", write->number, words);
 }
 
@@ -461,8 +476,8 @@ static void got(struct clients *clients, struct call *call, const struct msg *fo
 {
     struct write *write = model_recognize(call->life, found);
     CHECK(call->kind == CALL_GET_SEQ ? seq == call->seq : write->key == call->key,
-          "call %" PRIu64 " got write %" PRIu64 ", sequence %" PRIu64, call->number,
-          write->number, seq);
+          "call %" PRIu64 " got write %" PRIu64 ", sequence %" PRIu64, call->number, write->number,
+          seq);
     model_learn(clients->model, write, seq);
     if (call->kind == CALL_GET_KEY)
         model_learn_last(clients->model, call->life, call->key, call->floor, seq);
@@ -475,8 +490,8 @@ static void got(struct clients *clients, struct call *call, const struct msg *fo
 static void got_nothing(struct clients *clients, struct call *call)
 {
     call->is_absent = true;
-    if (call->kind == CALL_GET_KEY && call->life->state == LIFE_PRESENT &&
-        !clients->may_fail_to_read)
+    if (call->kind == CALL_GET_KEY && call->life->state == LIFE_PRESENT
+        && !clients->may_fail_to_read)
         model_learn_last(clients->model, call->life, call->key, call->floor, 0);
 }
 
@@ -560,8 +575,9 @@ static void on_info(struct clients *clients, struct call *call, const struct jso
     call->consumer_count = member_u64(state, "consumer_count");
     if (json_member(state, "num_subjects") != NULL)
         call->subject_count = member_u64(state, "num_subjects");
-    CHECK(call->last_seq >= call->floor, "bucket %u: last sequence %" PRIu64 ", %" PRIu64
-          " was shown", call->bucket, call->last_seq, call->floor);
+    CHECK(call->last_seq >= call->floor,
+          "bucket %u: last sequence %" PRIu64 ", %" PRIu64 " was shown", call->bucket,
+          call->last_seq, call->floor);
     if (call->last_seq > call->life->shown_last)
         call->life->shown_last = call->last_seq;
     (void)clients;
@@ -571,9 +587,9 @@ static void on_removal(struct clients *clients, struct call *call, const struct 
 {
     char words[256];
     uint64_t error = error_of(json, words, sizeof words);
-    bool is_fine = error == 0 || (error == 10059 && call->life->state >= LIFE_DELETING) ||
-                   (error == 10043 && call->kind == CALL_DELETE_MESSAGE) ||
-                   (error == 10057 && call->life->has_deny_delete);
+    bool is_fine = error == 0 || (error == 10059 && call->life->state >= LIFE_DELETING)
+                   || (error == 10043 && call->kind == CALL_DELETE_MESSAGE)
+                   || (error == 10057 && call->life->has_deny_delete);
     CHECK(is_fine, "a removal is refused: %s", words);
     call->removal->acked_at = ++clients->model->now;
 }
@@ -583,8 +599,8 @@ static void on_configured(struct clients *clients, struct call *call, const stru
     char words[256];
     struct life *life = call->life;
     uint64_t error = error_of(json, words, sizeof words);
-    bool is_fine = error == 0 || (error == 10023 && clients->may_lack_space) ||
-                   (error == 10059 && life->state >= LIFE_DELETING);
+    bool is_fine = error == 0 || (error == 10023 && clients->may_lack_space)
+                   || (error == 10059 && life->state >= LIFE_DELETING);
     CHECK(is_fine, "bucket %u: a configuration is refused: %s", call->bucket, words);
     if (call->kind == CALL_CREATE) {
         model_history_decided(clients->model, life, true);
@@ -644,19 +660,33 @@ static void on_json(struct clients *clients, struct call *call, const struct msg
     const char *why = "";
     struct bytes rest;
     struct json *json = json_parse(msg->payload, &rest, &why);
-    CHECK(json != NULL, "call %" PRIu64 ": an answer that is no JSON (%s): %.*s", call->number,
-          why, (int)msg->payload.count, msg->payload.data);
+    CHECK(json != NULL, "call %" PRIu64 ": an answer that is no JSON (%s): %.*s", call->number, why,
+          (int)msg->payload.count, msg->payload.data);
     switch (call->kind) {
-    case CALL_WRITE: on_write(clients, call, json); break;
+    case CALL_WRITE:
+        on_write(clients, call, json);
+        break;
     case CALL_GET_KEY:
-    case CALL_GET_SEQ: on_msg_get(clients, call, json); break;
-    case CALL_INFO: on_info(clients, call, json); break;
+    case CALL_GET_SEQ:
+        on_msg_get(clients, call, json);
+        break;
+    case CALL_INFO:
+        on_info(clients, call, json);
+        break;
     case CALL_PURGE:
-    case CALL_DELETE_MESSAGE: on_removal(clients, call, json); break;
+    case CALL_DELETE_MESSAGE:
+        on_removal(clients, call, json);
+        break;
     case CALL_CREATE:
-    case CALL_UPDATE: on_configured(clients, call, json); break;
-    case CALL_DELETE: on_deleted(clients, call, json); break;
-    default: on_watch(clients, call, json); break;
+    case CALL_UPDATE:
+        on_configured(clients, call, json);
+        break;
+    case CALL_DELETE:
+        on_deleted(clients, call, json);
+        break;
+    default:
+        on_watch(clients, call, json);
+        break;
     }
     json_free(json);
 }
@@ -674,8 +704,8 @@ static struct watch *watch_numbered(struct clients *clients, uint64_t number)
 static void tell_interest(struct clients *clients, const struct watch *watch, bool is_present)
 {
     char subject[32];
-    struct bytes text = bytes_of(
-        subject, (size_t)snprintf(subject, sizeof subject, "_W.%" PRIu64, watch->number));
+    struct bytes text =
+        bytes_of(subject, (size_t)snprintf(subject, sizeof subject, "_W.%" PRIu64, watch->number));
     if (is_present)
         recorder_subscribe(&clients->post, text, watch->shard);
     else
@@ -734,8 +764,8 @@ void clients_watch_end(struct clients *clients, struct watch *watch, bool with_r
 void clients_watch_set_full(struct clients *clients, struct watch *watch, bool is_full)
 {
     char subject[32];
-    struct bytes text = bytes_of(
-        subject, (size_t)snprintf(subject, sizeof subject, "_W.%" PRIu64, watch->number));
+    struct bytes text =
+        bytes_of(subject, (size_t)snprintf(subject, sizeof subject, "_W.%" PRIu64, watch->number));
     watch->is_full = is_full;
     recorder_set_full(&clients->post, text, is_full);
     if (is_full)
@@ -760,9 +790,10 @@ static const struct write *steady(const struct life *life, uint32_t key, uint64_
     }
     for (uint32_t i = 0; newest != NULL && i < life->removal_count; i++) {
         const struct removal *removal = life->removals[i];
-        if (removal->seq != 0 ? life->is_key_deleted[key]
-                              : model_filter_matches(removal->filter, key) &&
-                                    (removal->acked_at == 0 || removal->acked_at > newest->sent_at))
+        if (removal->seq != 0
+                ? life->is_key_deleted[key]
+                : model_filter_matches(removal->filter, key)
+                      && (removal->acked_at == 0 || removal->acked_at > newest->sent_at))
             return NULL;
     }
     return newest;
@@ -820,8 +851,8 @@ static void watch_take_message(struct clients *clients, struct watch *watch, con
 {
     struct life *life = watch->life;
     uint32_t key = key_of_subject(life, msg->subject);
-    CHECK(model_filter_matches(watch->filter, key), "watch %" PRIu64 " got key %s",
-          watch->number, model_key(key));
+    CHECK(model_filter_matches(watch->filter, key), "watch %" PRIu64 " got key %s", watch->number,
+          model_key(key));
     watch->last_of_key[key] = seq;
     if (!watch->is_headers_only) {
         model_learn(clients->model, model_recognize(life, msg), seq);
@@ -830,8 +861,8 @@ static void watch_take_message(struct clients *clients, struct watch *watch, con
     struct write *write = seq < life->slot_count ? life->slots[seq].write : NULL;
     if (write == NULL)
         return;
-    CHECK(write->key == key && msg->payload.count == 0 &&
-              header_u64(msg->headers, BYTES_LITERAL("Nats-Msg-Size")) == write->value_bytes,
+    CHECK(write->key == key && msg->payload.count == 0
+              && header_u64(msg->headers, BYTES_LITERAL("Nats-Msg-Size")) == write->value_bytes,
           "watch %" PRIu64 " got other headers for write %" PRIu64, watch->number, write->number);
 }
 
@@ -947,8 +978,9 @@ void clients_check_watch(struct clients *clients, const struct watch *watch)
             newest[write->key] = write->seq;
         bool must_have = write->sent_at > watch->ready_at || watch->policy == WATCH_ALL;
         CHECK(!must_have || watch_has(watch, write->seq),
-              "watch %" PRIu64 " (ready at %" PRIu64 ") never got write %" PRIu64 " of key %s, %" PRIu64, watch->number,
-              watch->ready_at, write->number, model_key(write->key), write->seq);
+              "watch %" PRIu64 " (ready at %" PRIu64 ") never got write %" PRIu64
+              " of key %s, %" PRIu64,
+              watch->number, watch->ready_at, write->number, model_key(write->key), write->seq);
     }
     for (uint32_t key = 0; key < MODEL_KEYS; key++) {
         bool may_lack = watch->policy == WATCH_NEW && newest[key] <= watch->shown_when_ready;

@@ -48,9 +48,9 @@ struct call {
     /* CALL_INFO, when done */
     uint64_t messages, bytes, subject_count, last_seq, consumer_count;
     int64_t history;
-    uint64_t pending;        /* CALL_WATCH_INFO */
-    struct write *found;     /* CALL_GET_… */
-    char text[64];           /* CALL_FLOW: the subject to answer */
+    uint64_t pending;    /* CALL_WATCH_INFO */
+    struct write *found; /* CALL_GET_… */
+    char text[64];       /* CALL_FLOW: the subject to answer */
 };
 
 enum watch_policy { WATCH_LAST_PER_KEY, WATCH_ALL, WATCH_NEW };

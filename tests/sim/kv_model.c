@@ -36,9 +36,9 @@ void kv_model_fail(const char *format, ...)
 
 /* Describes a write in messages. */
 #define WRITE_FORMAT "write %" PRIu64 " (bucket %u.%u, key %s, seq %" PRIu64 ", fate %d)"
-#define WRITE_ARGUMENTS(write)                                                       \
-    (write)->number, (write)->life->bucket, (write)->life->number,                   \
-        model_key((write)->key), (write)->seq, (int)(write)->fate
+#define WRITE_ARGUMENTS(write)                                                              \
+    (write)->number, (write)->life->bucket, (write)->life->number, model_key((write)->key), \
+        (write)->seq, (int)(write)->fate
 
 /* ---- keys and filters ---- */
 
@@ -53,20 +53,28 @@ const char *model_key(uint32_t key)
 const char *model_filter(uint32_t filter)
 {
     switch (filter) {
-    case FILTER_ALL: return ">";
-    case FILTER_X: return "x.*";
-    case FILTER_Y: return "y.>";
-    default: return keys[filter - FILTER_FIRST_KEY];
+    case FILTER_ALL:
+        return ">";
+    case FILTER_X:
+        return "x.*";
+    case FILTER_Y:
+        return "y.>";
+    default:
+        return keys[filter - FILTER_FIRST_KEY];
     }
 }
 
 bool model_filter_matches(uint32_t filter, uint32_t key)
 {
     switch (filter) {
-    case FILTER_ALL: return true;
-    case FILTER_X: return keys[key][0] == 'x';
-    case FILTER_Y: return keys[key][0] == 'y';
-    default: return filter - FILTER_FIRST_KEY == key;
+    case FILTER_ALL:
+        return true;
+    case FILTER_X:
+        return keys[key][0] == 'x';
+    case FILTER_Y:
+        return keys[key][0] == 'y';
+    default:
+        return filter - FILTER_FIRST_KEY == key;
     }
 }
 
@@ -194,7 +202,7 @@ static int64_t history_min_since(const struct life *life, uint64_t at)
 
 static char filler(const struct write *write, uint32_t index)
 {
-    return (char)(write->number * 29 + index * 13 + (index >> 8));
+    return (char)(' ' + (write->number * 29 + index * 13 + (index >> 8)) % 95);
 }
 
 static uint32_t value_head(const struct write *write, char *out)
@@ -282,8 +290,7 @@ static struct seq_slot *slot_of(struct life *life, uint64_t seq)
         uint64_t count = 2 * seq + 64;
         life->slots = realloc(life->slots, count * sizeof *life->slots);
         ASSERT(life->slots != NULL);
-        memset(life->slots + life->slot_count, 0,
-               (count - life->slot_count) * sizeof *life->slots);
+        memset(life->slots + life->slot_count, 0, (count - life->slot_count) * sizeof *life->slots);
         life->slot_count = count;
     }
     return &life->slots[seq];
@@ -314,8 +321,8 @@ void model_learn(struct kv_model *model, struct write *write, uint64_t seq)
           WRITE_FORMAT " has sequence %" PRIu64 ", which was shown as the last of key %s",
           WRITE_ARGUMENTS(write), seq, model_key(slot->key_plus_1 - 1));
     CHECK(write->expected == NO_EXPECTATION || write->expected < seq,
-          WRITE_FORMAT ": sequence %" PRIu64 " below the expected %" PRIu64,
-          WRITE_ARGUMENTS(write), seq, write->expected);
+          WRITE_FORMAT ": sequence %" PRIu64 " below the expected %" PRIu64, WRITE_ARGUMENTS(write),
+          seq, write->expected);
     if (write->known_at == 0) {
         write->known_at = model->now;
         life->known_in_run++;
@@ -360,8 +367,8 @@ void model_learn_last(struct kv_model *model, struct life *life, uint32_t key, u
                                      : any_removal(life, key);
     }
     CHECK(seq >= floor || may_be_lower,
-          "bucket %u.%u: key %s was shown with %" PRIu64 ", now its last is %" PRIu64,
-          life->bucket, life->number, model_key(key), floor, seq);
+          "bucket %u.%u: key %s was shown with %" PRIu64 ", now its last is %" PRIu64, life->bucket,
+          life->number, model_key(key), floor, seq);
     if (seq == 0)
         return;
     struct seq_slot *slot = slot_of(life, seq);
@@ -390,8 +397,8 @@ static bool is_rolled_up(const struct write *write, uint64_t before)
     const struct life *life = write->life;
     for (uint32_t i = 0; i < life->write_count; i++) {
         const struct write *other = life->writes[i];
-        if (other->key == write->key && other->seq > write->seq && other->kind == WRITE_PURGE &&
-            other->known_at < before)
+        if (other->key == write->key && other->seq > write->seq && other->kind == WRITE_PURGE
+            && other->known_at < before)
             return true;
     }
     return false;
@@ -406,10 +413,10 @@ bool model_is_replaced(const struct write *write, uint64_t before)
         return false;
     for (uint32_t i = 0; i < life->history_count; i++) {
         const struct history *history = &life->histories[i];
-        uint64_t until = history->next_at != 0 && history->next_at < before ? history->next_at
-                                                                            : before;
-        if (history->acked_at != 0 && history->acked_at < until &&
-            newer_count(write, until) >= (uint32_t)history->keep)
+        uint64_t until =
+            history->next_at != 0 && history->next_at < before ? history->next_at : before;
+        if (history->acked_at != 0 && history->acked_at < until
+            && newer_count(write, until) >= (uint32_t)history->keep)
             return true;
     }
     return false;

@@ -17,7 +17,13 @@
 #define NO_EXPECTATION UINT64_MAX
 
 enum { MODEL_KEYS = 11, MODEL_HISTORIES_MAX = 64 };
-enum { FILTER_ALL, FILTER_X, FILTER_Y, FILTER_FIRST_KEY, FILTER_COUNT = FILTER_FIRST_KEY + MODEL_KEYS };
+enum {
+    FILTER_ALL,
+    FILTER_X,
+    FILTER_Y,
+    FILTER_FIRST_KEY,
+    FILTER_COUNT = FILTER_FIRST_KEY + MODEL_KEYS
+};
 
 enum write_kind { WRITE_PUT, WRITE_DELETE, WRITE_PURGE };
 enum write_fate { FATE_OPEN, FATE_ACKED, FATE_REFUSED, FATE_LOST };
@@ -73,9 +79,9 @@ struct life {
     uint32_t write_count;
     struct removal **removals; /* owns both */
     uint32_t removal_count;
-    uint64_t shown_last;             /* highest sequence that anybody was shown */
+    uint64_t shown_last; /* highest sequence that anybody was shown */
     uint64_t shown_of_key[MODEL_KEYS];
-    bool is_key_deleted[MODEL_KEYS]; /* a message of it was deleted by its sequence */
+    bool is_key_deleted[MODEL_KEYS];            /* a message of it was deleted by its sequence */
     uint64_t base_seq, known_in_run, burnt_max; /* since the last check */
 };
 

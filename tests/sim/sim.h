@@ -24,12 +24,12 @@
 
 /* Chances of one operation to fail, per million. */
 struct sim_faults {
-    uint32_t write_error;  /* -EIO; what the sectors hold is unknown */
-    uint32_t write_short;  /* a part is written and said */
-    uint32_t read_error;   /* -EIO */
+    uint32_t write_error; /* -EIO; what the sectors hold is unknown */
+    uint32_t write_short; /* a part is written and said */
+    uint32_t read_error;  /* -EIO */
     uint32_t read_short;
-    uint32_t sync_error;   /* -EIO; nothing became durable */
-    uint32_t slow;         /* takes up to a second */
+    uint32_t sync_error; /* -EIO; nothing became durable */
+    uint32_t slow;       /* takes up to a second */
 };
 
 void sim_begin(uint64_t seed);
@@ -41,9 +41,9 @@ bool sim_chance(uint64_t per_million);
 uint64_t sim_now_ns(void);
 
 void sim_set_faults(const struct sim_faults *faults); /* none at the beginning */
-void sim_set_disk_bytes(uint64_t bytes);              /* what all files may take; no limit at the beginning */
-void sim_set_sector_bytes(uint32_t bytes);            /* 512 or 4096, the default */
-void sim_refuse_direct(bool refuse);                  /* as some file systems do */
+void sim_set_disk_bytes(uint64_t bytes);   /* what all files may take; no limit at the beginning */
+void sim_set_sector_bytes(uint32_t bytes); /* 512 or 4096, the default */
+void sim_refuse_direct(bool refuse);       /* as some file systems do */
 
 /* One turn of a shard that has something to do; if none has, time goes on until one has. False: none ever will. */
 bool sim_step(struct shard_group *group, uint32_t count);

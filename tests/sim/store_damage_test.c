@@ -42,7 +42,8 @@ static void stop_sealed(struct world *w)
 /* One bit, a block of garbage or zeros, or a block that belongs elsewhere. */
 static void choose_damage(struct damage *damage)
 {
-    const char *path = sim_file_at(".segment", (uint32_t)sim_below(sim_file_count("0.segment") + 1));
+    const char *path =
+        sim_file_at(".segment", (uint32_t)sim_below(sim_file_count("0.segment") + 1));
     while (path == NULL || strstr(path, "spare") != NULL)
         path = sim_file_at("/log/0", (uint32_t)sim_below(sim_file_count("/log/0")));
     (void)snprintf(damage->path, sizeof damage->path, "%s", path);
@@ -86,7 +87,8 @@ static uint32_t damage_seed(uint64_t seed)
     uint32_t shard_count = 1 + (uint32_t)sim_below(2);
     run_quietly(w, shard_count, 100 + (uint32_t)sim_below(400));
     world_die(w);
-    run_quietly(w, sim_chance(700000) ? shard_count : 3 - shard_count, 100 + (uint32_t)sim_below(400));
+    run_quietly(w, sim_chance(700000) ? shard_count : 3 - shard_count,
+                100 + (uint32_t)sim_below(400));
     stop_sealed(w);
     for (uint32_t round = 0; round < DAMAGE_ROUNDS; round++) {
         choose_damage(&damage);
@@ -165,7 +167,8 @@ Test(store_damage, of_a_lost_file_is_found)
 static void fill(struct world *w)
 {
     sim_set_disk_bytes(8 << 20);
-    for (uint32_t i = 0; i < 20000 && store_directory_space(w->directory, 0) == STORE_SPACE_OK; i++) {
+    for (uint32_t i = 0; i < 20000 && store_directory_space(w->directory, 0) == STORE_SPACE_OK;
+         i++) {
         world_act(w);
         (void)sim_step(w->group, w->shard_count);
     }
@@ -197,7 +200,8 @@ Test(store_space, heals_when_records_are_removed)
     w->keeps_values = true;
     fill(w);
     w->keeps_values = false;
-    for (uint32_t i = 0; i < 3000 && store_directory_space(w->directory, 0) != STORE_SPACE_OK; i++) {
+    for (uint32_t i = 0; i < 3000 && store_directory_space(w->directory, 0) != STORE_SPACE_OK;
+         i++) {
         world_act(w);
         sim_pass(w->group, w->shard_count, 1000000);
     }

@@ -1,3 +1,6 @@
+/*
+ * tests/sim/store_model.c: what stores were told, and whether what they bring back after a crash agrees with it.
+ */
 #include "tests/sim/store_model.h"
 
 #include <inttypes.h>
@@ -89,8 +92,7 @@ static uint8_t flags_of(enum model_type type)
 struct record model_record(struct model *model, uint32_t shard, enum model_type type,
                            uint32_t number, uint32_t value_bytes)
 {
-    struct model_key *key =
-        type == MODEL_STATE ? &model->states[number] : &model->keys[number];
+    struct model_key *key = type == MODEL_STATE ? &model->states[number] : &model->keys[number];
     uint64_t seq = model->seq_next + 1;
     return (struct record){
         .type = (uint8_t)type,
@@ -177,12 +179,12 @@ void model_recovery_record(struct model *model, uint32_t store, const struct rec
     CHECK(position > *last, "run %" PRIu64 " log %u: position %" PRIu64 " after %" PRIu64, run,
           log_index, position, *last);
     *last = position;
-    struct model_entry *entry =
-        model_entry_at(model, (uint32_t)run, log_index, (uint32_t)position);
-    CHECK(entry->seq == record->seq && entry->version == record->term &&
-              entry->type == (enum model_type)record->type &&
-              entry->value_bytes == record->value.count,
-          "run %" PRIu64 " log %u position %" PRIu64 " is another record", run, log_index, position);
+    struct model_entry *entry = model_entry_at(model, (uint32_t)run, log_index, (uint32_t)position);
+    CHECK(entry->seq == record->seq && entry->version == record->term
+              && entry->type == (enum model_type)record->type
+              && entry->value_bytes == record->value.count,
+          "run %" PRIu64 " log %u position %" PRIu64 " is another record", run, log_index,
+          position);
     CHECK(record->flags == flags_of(entry->type), "other flags");
     CHECK(!entry->is_gone, "record %" PRIu64 " was gone and is back", record->seq);
     model_check_record(model, record);

@@ -118,7 +118,19 @@ static void run_part(uint64_t part)
     }
 }
 
-Test(store_sim, keeps_what_was_acknowledged_0) { run_part(0); }
-Test(store_sim, keeps_what_was_acknowledged_1) { run_part(1); }
-Test(store_sim, keeps_what_was_acknowledged_2) { run_part(2); }
-Test(store_sim, keeps_what_was_acknowledged_3) { run_part(3); }
+Test(store_sim, keeps_what_was_acknowledged_0)
+{
+    run_part(0);
+}
+Test(store_sim, keeps_what_was_acknowledged_1)
+{
+    run_part(1);
+}
+Test(store_sim, keeps_what_was_acknowledged_2)
+{
+    run_part(2);
+}
+Test(store_sim, keeps_what_was_acknowledged_3)
+{
+    run_part(3);
+}

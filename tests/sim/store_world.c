@@ -1,3 +1,6 @@
+/*
+ * tests/sim/store_world.c: runs of stores on the simulated disk: begin, act, end; each step is drawn from the seed.
+ */
 #include "tests/sim/store_world.h"
 
 #include <stdio.h>
@@ -85,9 +88,8 @@ enum status world_recover(struct world *w, uint64_t crash_per_million)
     if (status != STATUS_OK)
         model_fail("no shards");
     w->recovered_count = 0;
-    status =
-        store_directory_open(first_io(w), WORLD_PATH, &w->options, w->shard_count, &w->directory,
-                             w->why, sizeof w->why);
+    status = store_directory_open(first_io(w), WORLD_PATH, &w->options, w->shard_count,
+                                  &w->directory, w->why, sizeof w->why);
     if (status != STATUS_OK)
         return status;
     w->reads_all = w->directory->reads_all;
@@ -106,11 +108,13 @@ enum status world_recover(struct world *w, uint64_t crash_per_million)
     if (world_traces()) {
         for (uint32_t i = 0; i < w->directory->found_count; i++) {
             const struct found_segment *found = &w->directory->found[i];
-            fprintf(stderr, "  segment %lu epoch %lu log %u header %d\n", found->id, found->epoch, found->log_index, found->has_header);
+            fprintf(stderr, "  segment %lu epoch %lu log %u header %d\n", found->id, found->epoch,
+                    found->log_index, found->has_header);
         }
         for (uint32_t i = 0; i < w->directory->manifest.ends_count; i++) {
             const struct log_end *end = &w->directory->manifest.ends[i];
-            fprintf(stderr, "  end epoch %lu log %u segment %lu number %lu\n", end->epoch, end->log_index, end->segment_id, end->number);
+            fprintf(stderr, "  end epoch %lu log %u segment %lu number %lu\n", end->epoch,
+                    end->log_index, end->segment_id, end->number);
         }
     }
     for (uint32_t i = 0; i < w->shard_count; i++) {
@@ -207,15 +211,12 @@ static void on_durable(struct store_wait *wait)
     key->version_acked = change->version;
     key->is_removal_acked = change->type == MODEL_REMOVE;
     if (change->killed != LOCATION_NONE) {
-        model_entry_at(&w->model, change->killed_run, change->killed_shard,
-                       change->killed_position)
+        model_entry_at(&w->model, change->killed_run, change->killed_shard, change->killed_position)
             ->is_released = true;
         store_release(store, change->killed);
     }
-    if (change->type == MODEL_REMOVE) {
-        entry->is_released = true;
-        store_release(store, change->where);
-    }
+    if (change->type == MODEL_REMOVE)
+        entry->is_released = true; /* never counted as living */
 }
 
 static struct change *change_new(struct world *w)
@@ -244,8 +245,7 @@ static void append(struct world *w, uint32_t shard, enum model_type type, uint32
                    uint32_t value_bytes, bool is_new)
 {
     struct record record = model_record(&w->model, shard, type, number, value_bytes);
-    struct model_key *key =
-        type == MODEL_STATE ? &w->model.states[number] : &w->model.keys[number];
+    struct model_key *key = type == MODEL_STATE ? &w->model.states[number] : &w->model.keys[number];
     if (!is_new)
         record.term = key->version;
     struct change *change = change_new(w);

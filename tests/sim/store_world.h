@@ -33,7 +33,7 @@ struct world {
     struct store_recovery recovery[MODEL_SHARDS_MAX];
     uint32_t recovered_count;
     bool reads_all, has_unsynced, forgets_acks, has_faults;
-    bool keeps_values; /* world_act puts each key once, large, and removes none */
+    bool keeps_values;        /* world_act puts each key once, large, and removes none */
     struct change *changes;   /* owns; of this run */
     struct fetching *fetches; /* owns; of this run */
     jmp_buf failed;

@@ -1,3 +1,6 @@
+/*
+ * tests/store/append_test.c: what is appended is there after a restart, in order, and its waits run when it is durable.
+ */
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <sys/wait.h>
@@ -198,7 +201,7 @@ Test(append, refuses_a_second_server_on_the_same_store, .init = make, .fini = dr
     struct shard *shard = shard_group_at(rig.group, 0);
     struct store_directory *second;
     char why[256];
-    enum status status = store_directory_open(shard->io, rig.path, &rig.options, 1, &second, why,
-                                              sizeof why);
+    enum status status =
+        store_directory_open(shard->io, rig.path, &rig.options, 1, &second, why, sizeof why);
     cr_assert(eq(int, status, STATUS_BUSY));
 }

@@ -1,3 +1,6 @@
+/*
+ * tests/store/reader_test.c: records by location: from batch, cache and disk; damage is told, never given out.
+ */
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <fcntl.h>

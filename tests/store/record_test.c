@@ -1,3 +1,6 @@
+/*
+ * tests/store/record_test.c: a record comes back from its bytes as it was, or not at all.
+ */
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <stdlib.h>

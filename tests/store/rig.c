@@ -1,3 +1,6 @@
+/*
+ * tests/store/rig.c: stores on the real io in a fresh folder; see rig.h.
+ */
 #include "tests/store/rig.h"
 
 #include <criterion/criterion.h>
@@ -49,13 +52,13 @@ static void on_record(void *context, const struct record *record, location where
     rig->values_are_right &= rig_value_is_right(record);
     uint32_t shard_index = shard_current()->index;
     bool is_mine = log_index % rig->shard_count == shard_index;
-    if (is_mine && rig->retains && (record->flags & RECORD_IS_STATE) == 0)
+    if (is_mine && rig->retains && record->flags == 0)
         store_retain(rig->stores[shard_index], where);
     if (shard_index != 0)
         return;
     if ((rig->replayed_count & (rig->replayed_count - 1)) == 0)
-        rig->replayed = realloc(rig->replayed,
-                                (2 * (size_t)rig->replayed_count + 1) * sizeof *rig->replayed);
+        rig->replayed =
+            realloc(rig->replayed, (2 * (size_t)rig->replayed_count + 1) * sizeof *rig->replayed);
     rig->replayed[rig->replayed_count++] = (struct rig_record){
         record->seq, where, log_index, (uint32_t)record->value.count, record->flags};
 }
@@ -85,9 +88,8 @@ enum status rig_open(struct rig *rig)
     rig->replayed = NULL;
     rig->replayed_count = 0;
     rig->recovered_count = 0;
-    enum status status =
-        store_directory_open(io, rig->path, &rig->options, rig->shard_count, &rig->directory,
-                             rig->why, sizeof rig->why);
+    enum status status = store_directory_open(io, rig->path, &rig->options, rig->shard_count,
+                                              &rig->directory, rig->why, sizeof rig->why);
     if (status != STATUS_OK) {
         shard_group_destroy_unthreaded(rig->group);
         return status;

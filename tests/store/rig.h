@@ -38,8 +38,8 @@ struct rig {
 
 /* Options for small tests, and a new folder below `parent`. */
 void rig_init(struct rig *rig, const char *parent, uint32_t shard_count);
-enum status rig_open(struct rig *rig); /* up to recovery; the first bad status of the stores */
-void rig_start(struct rig *rig);       /* commit, and appending begins */
+enum status rig_open(struct rig *rig);  /* up to recovery; the first bad status of the stores */
+void rig_start(struct rig *rig);        /* commit, and appending begins */
 enum status rig_begin(struct rig *rig); /* both */
 void rig_turn(struct rig *rig);
 void rig_settle(struct rig *rig); /* turns until nothing is open or in flight */

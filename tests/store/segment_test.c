@@ -1,3 +1,6 @@
+/*
+ * tests/store/segment_test.c: names and headers are believed only where they belong.
+ */
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <stdio.h>

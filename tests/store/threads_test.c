@@ -19,7 +19,8 @@ struct crew {
     uint32_t shard_count;
     struct store_directory *directory;
     struct worker *workers[4];
-    struct shared_u64 recovered, is_committed, done; /* shards; any shard adds, the test's thread reads */
+    struct shared_u64 recovered, is_committed,
+        done; /* shards; any shard adds, the test's thread reads */
 };
 
 struct worker {
@@ -154,9 +155,10 @@ static void run(uint32_t shard_count)
     shared_store_seq_cst(&crew.is_committed, 0);
     shared_store_seq_cst(&crew.done, 0);
     cr_assert(store_directory_open(io, crew.path, &crew.options, shard_count, &crew.directory, why,
-                                   sizeof why) == STATUS_OK);
-    cr_assert(shard_group_start(shard_count, on_start, on_stop, &crew, &group, why, sizeof why) ==
-              STATUS_OK);
+                                   sizeof why)
+              == STATUS_OK);
+    cr_assert(shard_group_start(shard_count, on_start, on_stop, &crew, &group, why, sizeof why)
+              == STATUS_OK);
     await(&crew.recovered, shard_count);
     cr_assert(store_directory_commit(crew.directory, io) == STATUS_OK);
     shared_store_seq_cst(&crew.is_committed, 1);

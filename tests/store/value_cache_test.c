@@ -1,3 +1,6 @@
+/*
+ * tests/store/value_cache_test.c: the cache stays within its budget, and pinned bytes stay in place.
+ */
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 
