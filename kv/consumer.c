@@ -18,6 +18,7 @@ enum {
     CONSUMER_QUEUE_MAX = 8192,           /* records */
     CONSUMER_QUEUE_BYTES_MAX = 8 << 20,
     CONSUMER_BURST_MAX = 1024,           /* deliveries in one pump; then the others' turn */
+    QUEUED_BYTES_EVERY = 32,             /* deliveries between two looks at the connection */
     FLOW_WINDOW_START = 2 << 20,         /* jetstream-consumers.md section 7.5 */
     FLOW_WINDOW_MAX = 32 << 20,
 };
@@ -49,6 +50,8 @@ struct consumer {
     struct stream *stream; /* borrows; ends every consumer before it goes */
     struct consumer_config config;
     struct text name;
+    struct text ack_prefix; /* $JS.ACK.<stream>.<consumer>.1. */
+    bool wants_all;         /* no filter, or one that every subject of the stream matches */
     uint64_t created_ns;
     enum consumer_state state;
     bool is_closing; /* freed when nothing is outstanding */
@@ -226,6 +229,26 @@ static enum listing_kind listing_kind_of(const struct consumer *consumer)
     }
 }
 
+/* A bucket's subject never changes; other streams may hold messages their subjects no longer match. */
+static bool consumer_wants_all(const struct consumer *consumer)
+{
+    const struct stream *stream = consumer->stream;
+    uint32_t count = consumer_config_filter_count(&consumer->config);
+    for (uint32_t i = 0; i < count && stream->prefix.count > 0; i++) {
+        if (subject_is_subset(consumer_config_filter(&consumer->config, i),
+                              text_bytes(&stream->config.subjects[0])))
+            return true;
+    }
+    return count == 0;
+}
+
+/* Whether a record of the stream is for this consumer. */
+static bool consumer_wants(const struct consumer *consumer, const struct feed_record *record)
+{
+    return consumer->wants_all ||
+           consumer_config_matches(&consumer->config, feed_record_subject(record));
+}
+
 static struct consumer *consumer_new(struct stream *stream, struct consumer_config *config,
                                      struct bytes name, void *context,
                                      void (*on_ready)(void *context, struct consumer *consumer))
@@ -236,6 +259,10 @@ static struct consumer *consumer_new(struct stream *stream, struct consumer_conf
     consumer->config = *config;
     *config = (struct consumer_config){0};
     text_append(&consumer->name, name);
+    text_append_format(&consumer->ack_prefix, "$JS.ACK.%.*s.%.*s.1.",
+                       (int)stream->config.name.count, stream->config.name.data, (int)name.count,
+                       name.data);
+    consumer->wants_all = consumer_wants_all(consumer);
     consumer->created_ns = shard_wall_ns(kv->shard);
     consumer->backlog.heap = kv->shard->heap;
     consumer->flow_window = FLOW_WINDOW_START;
@@ -386,6 +413,7 @@ static void consumer_free(struct consumer *consumer)
     heap_free(consumer->early_removed);
     consumer_config_free(&consumer->config);
     text_free(&consumer->name);
+    text_free(&consumer->ack_prefix);
     heap_free(consumer);
 }
 
@@ -458,7 +486,7 @@ static void fold_record(struct consumer *consumer, const struct feed_record *rec
         (void)backlog_kill(backlog, record->removed[i]);
     if (consumer->kind == LISTING_NONE || record->seq < consumer->from_seq ||
         record->time_ns < consumer->from_time_ns ||
-        !consumer_config_matches(&consumer->config, feed_record_subject(record)))
+        !consumer_wants(consumer, record))
         return;
     if (consumer_lists_per_key(consumer)) {
         if (record->previous_seq > record->seq)
@@ -477,8 +505,7 @@ static void consumer_take_live(struct consumer *consumer, struct feed_record *re
 {
     for (uint32_t i = 0; i < record->removed_count; i++)
         consumer_on_removed(consumer, &record->removed[i], 1);
-    if (record->seq < consumer->min_seq ||
-        !consumer_config_matches(&consumer->config, feed_record_subject(record)))
+    if (record->seq < consumer->min_seq || !consumer_wants(consumer, record))
         return;
     if (consumer->dropped_from == 0 && queue_is_full(&consumer->queue))
         consumer->dropped_from = record->seq;
@@ -688,27 +715,25 @@ static struct bytes headers_with_size(struct text *text, const struct feed_recor
 }
 
 /* $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending> */
-static size_t ack_reply(const struct consumer *consumer, const struct feed_record *record,
-                        char *out)
+static size_t ack_reply(const struct consumer *consumer, struct feed_record *record, char *out)
 {
-    struct bytes stream = text_bytes(&consumer->stream->config.name);
-    size_t count = 8;
-    memcpy(out, "$JS.ACK.", 8);
-    memcpy(out + count, stream.data, stream.count);
-    count += stream.count;
-    out[count++] = '.';
-    memcpy(out + count, consumer->name.data, consumer->name.count);
-    count += consumer->name.count;
-    memcpy(out + count, ".1.", 3);
-    count += 3;
-    count += text_u64(out + count, record->seq);
-    out[count++] = '.';
-    count += text_u64(out + count, consumer->consumer_seq);
-    out[count++] = '.';
-    count += text_u64(out + count, record->time_ns);
-    out[count++] = '.';
-    count += text_u64(out + count, consumer_pending(consumer));
-    return count;
+    if (record->seq_digits == 0) {
+        record->seq_digits = (uint8_t)text_u64(record->seq_text, record->seq);
+        record->time_digits = (uint8_t)text_u64(record->time_text, record->time_ns);
+    }
+    char *at = out;
+    memcpy(at, consumer->ack_prefix.data, consumer->ack_prefix.count);
+    at += consumer->ack_prefix.count;
+    memcpy(at, record->seq_text, sizeof record->seq_text);
+    at += record->seq_digits;
+    *at++ = '.';
+    at += text_u64(at, consumer->consumer_seq);
+    *at++ = '.';
+    memcpy(at, record->time_text, sizeof record->time_text);
+    at += record->time_digits;
+    *at++ = '.';
+    at += text_u64(at, consumer_pending(consumer));
+    return (size_t)(at - out);
 }
 
 static void send_status(struct consumer *consumer, struct bytes reply, struct bytes headers)
@@ -757,7 +782,7 @@ static void flow_account(struct consumer *consumer, uint64_t weight)
     }
 }
 
-static void consumer_send(struct consumer *consumer, const struct feed_record *record)
+static void consumer_send(struct consumer *consumer, struct feed_record *record)
 {
     struct kv *kv = kv_of_consumer(consumer);
     char reply[2 * STREAM_NAME_BYTES_MAX + 128];
@@ -781,13 +806,15 @@ static void consumer_send(struct consumer *consumer, const struct feed_record *r
                  deliver.count + msg.reply.count + msg.headers.count + msg.payload.count);
 }
 
-static bool consumer_may_send(const struct consumer *consumer)
+static bool consumer_may_send(const struct consumer *consumer, uint32_t sent)
 {
     struct outbox *outbox = kv_of_consumer(consumer)->outbox;
     if (!consumer->is_active || consumer->is_closing)
         return false;
     if (consumer->config.flow_control && consumer->flow_bytes > consumer->flow_window)
         return false;
+    if (sent % QUEUED_BYTES_EVERY != 0)
+        return true;
     return outbox->queued_bytes(outbox, text_bytes(&consumer->config.deliver_subject)) <
            OUTBOX_SOFT_BYTES;
 }
@@ -914,7 +941,7 @@ void consumer_pump(struct consumer *consumer)
     consumer->is_pumping = true;
     uint32_t sent = 0;
     bool goes_on = true;
-    while (goes_on && sent < CONSUMER_BURST_MAX && consumer_may_send(consumer)) {
+    while (goes_on && sent < CONSUMER_BURST_MAX && consumer_may_send(consumer, sent)) {
         if (consumer->state == CONSUMER_LISTING)
             goes_on = list_step(consumer, &sent);
         else if (consumer->state == CONSUMER_LIVE)

@@ -24,6 +24,8 @@ struct feed_record {
     uint32_t value_size; /* the value's true size; value_bytes is 0 where only headers were asked for */
     uint64_t seq, time_ns;
     uint64_t previous_seq; /* the key's newest before this one; higher than seq for a latecomer */
+    uint8_t seq_digits, time_digits; /* 0: not written yet; the same for every consumer */
+    char seq_text[20], time_text[20];
     uint64_t removed[];    /* sequences it pushed out; then subject, headers, value */
 };
 

@@ -5,6 +5,7 @@
  * Owns:    nothing; the match is its caller's.
  * Runs on: the shard of the tree.
  */
+#include "core/assert.h"
 #include "net/node.h"
 
 static void match_from(const struct subscription_node *node, const char *at, const char *end,
@@ -28,6 +29,8 @@ void subscriptions_match(const struct subscriptions *subscriptions, struct bytes
 {
     match->plain_count = match->group_count = 0;
     match->remotes = 0;
+    if (subject.count == 0)
+        return;
     const struct subscription_node *root = subscriptions->root;
     const char *end = subject.data + subject.count;
     if (root->star == NULL && root->rest == NULL) { /* most subjects end here */
@@ -127,6 +130,7 @@ static bool find_sole_from(const struct subscription_node *node, const char *at,
     }
     const char *next;
     struct bytes token = token_at(at, end, &next);
+    ASSERT(next != NULL); /* the prefix ends in a dot */
     const struct subscription_node *child = node_find_child(node, token, token_hash(token));
     if (child != NULL && !find_sole_from(child, next, end, sole))
         return false;

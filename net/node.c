@@ -43,6 +43,8 @@ static struct bytes node_token(const struct subscription_node *node)
 struct subscription_node *node_find(const struct subscriptions *subscriptions, struct bytes subject)
 {
     const struct subscription_node *node = subscriptions->root;
+    if (subject.count == 0)
+        return NULL;
     const char *end = subject.data + subject.count;
     const char *at = subject.data;
     while (at != NULL && node != NULL) {
@@ -60,6 +62,8 @@ struct subscription_node *node_find(const struct subscriptions *subscriptions, s
 struct subscription_node *node_make(struct subscriptions *subscriptions, struct bytes subject)
 {
     struct subscription_node *node = subscriptions->root;
+    ASSERT(node != NULL);
+    ASSERT(subject.count > 0);
     const char *end = subject.data + subject.count;
     const char *at = subject.data;
     while (at != NULL) {

@@ -100,7 +100,7 @@ static void publish(struct clients *clients, struct call *call, const char *subj
     if (getenv("TEST_TRACE") != NULL)
         fprintf(stderr, "%" PRIu64 " conn %u.%u call %" PRIu64 " %s %.*s\n", clients->model->now,
                 call->conn, conn->shard, call->number, subject,
-                (int)(payload.count < 60 ? payload.count : 60), payload.data);
+                (int)(payload.count < 300 ? payload.count : 300), payload.data);
     enter(clients, conn->shard);
     enum kv_take take = kv_publish(clients->kvs[conn->shard], &origin, &msg);
     leave();
@@ -430,6 +430,10 @@ static void write_refused(struct clients *clients, struct call *call, uint64_t e
     static const char stale[] = "wrong last sequence: ";
     struct write *write = call->write;
     struct life *life = call->life;
+    if (error == 10059 && life->state >= LIFE_DELETING) {
+        write->fate = FATE_LOST; /* stored or not: its bucket is gone */
+        return;
+    }
     CHECK(write->fate == FATE_OPEN && write->known_at == 0,
           "write %" PRIu64 " is refused, but was seen: %s", write->number, words);
     write->fate = FATE_REFUSED;
@@ -443,9 +447,8 @@ static void write_refused(struct clients *clients, struct call *call, uint64_t e
         life->burnt_max++;
         return;
     }
-    bool is_fine = (error == 10077 && life->bytes_max > 0)
-                   || (error == 10023 && clients->may_lack_space)
-                   || (error == 10059 && life->state >= LIFE_DELETING);
+    bool is_fine = (error == 10077 && life->bytes_max > 0) ||
+                   (error == 10023 && clients->may_lack_space);
     CHECK(is_fine, "write %" PRIu64 " is refused: %s", write->number, words);
 }
 
@@ -879,6 +882,10 @@ static void watch_deliver(struct clients *clients, struct watch *watch, const st
     CHECK(!watch->is_exact || pending + 1 == watch->last_pending,
           "watch %" PRIu64 ": %" PRIu64 " pending after %" PRIu64, watch->number, pending,
           watch->last_pending);
+    if (getenv("TEST_TRACE") != NULL)
+        fprintf(stderr, "%" PRIu64 "   watch %" PRIu64 " got %.*s %.*s\n", clients->model->now,
+                watch->number, (int)msg->subject.count, msg->subject.data, (int)msg->reply.count,
+                msg->reply.data);
     watch->consumer_seq = consumer_seq;
     watch->stream_seq = seq;
     watch->last_pending = pending;

@@ -329,6 +329,10 @@ void model_learn(struct kv_model *model, struct write *write, uint64_t seq)
     }
     write->seq = seq;
     slot->write = write;
+    for (uint32_t i = 0; i < life->removal_count; i++) {
+        if (life->removals[i]->seq == seq) /* it was asked for before anyone knew whose it is */
+            life->is_key_deleted[write->key] = true;
+    }
     show(life, write->key, seq);
 }
 
