@@ -228,6 +228,10 @@ static void step_adopt(struct kv *kv, const struct step_message *message,
         stripe_trim_upto(stream->stripe, message->past.rows[i].upto, message->past.rows[i].keep);
     stripe_drop_before(stream->stripe, message->past.dead_before_ns);
     stripe_replayed(stream->stripe);
+    stream->stripe->is_keep_in_doubt =
+        !stream->is_memory &&
+        (message->past.row_count > 0 ||
+         stream->stripe->stated_keep != stream->config.messages_per_subject_max);
 }
 
 static void catalog_on_step(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)

@@ -39,6 +39,8 @@ struct stripe {
     struct index *index;         /* owns */
     uint64_t last_seq;           /* of what was put here */
     uint64_t stated_seq;         /* last_seq of the newest state record */
+    int64_t stated_keep;         /* keep_max of the newest state record */
+    bool is_keep_in_doubt;       /* recovery: the log may tell a lower history than is in force */
     uint64_t last_time_ns;
     uint64_t pending_count;      /* puts, removals and answers that hold this stripe */
     uint64_t pending_removals;   /* removals whose record is not durable yet */

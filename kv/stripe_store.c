@@ -85,6 +85,8 @@ MUST_USE enum status stripe_write_state(struct stripe *stripe, struct store_wait
     enum status status = store_append(stripe->stream->kv->store, &record, &where, wait);
     if (status == STATUS_OK)
         stripe->stated_seq = stripe->last_seq;
+    if (status == STATUS_OK)
+        stripe->stated_keep = state.keep_max;
     return status;
 }
 
@@ -197,7 +199,7 @@ static void replay_state(struct stripe *stripe, const struct record *record)
     if (record->value.count != sizeof state)
         return;
     memcpy(&state, record->value.data, sizeof state);
-    stripe->stream->config.messages_per_subject_max = state.keep_max;
+    stripe->stream->config.messages_per_subject_max = stripe->stated_keep = state.keep_max;
     if (state.last_seq > stripe->stated_seq)
         stripe->stated_seq = state.last_seq;
     if (state.last_seq > stripe->last_seq) {

@@ -192,6 +192,19 @@ static void drop_orphans(struct kv *kv)
     }
 }
 
+/*
+ * A crash may have cut off an update that raised the history, after home's record and before the stripes': the log must tell the
+ * history in force before the first message that relies on it.
+ */
+static void restate_histories(struct kv *kv)
+{
+    for (uint32_t i = 0; i < kv->streams.by_id_capacity; i++) {
+        struct stream *stream = kv->streams.by_id[i];
+        if (stream != NULL && stream->stripe != NULL && stream->stripe->is_keep_in_doubt)
+            catalog_restate(kv, i);
+    }
+}
+
 static void recovery_on_begun(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
 
 static void kv_on_begin(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
@@ -207,6 +220,7 @@ static void kv_on_begin(struct shard *shard, void *payload, uint32_t bytes, uint
     }
     drop_orphans(kv);
     store_start(kv->store, kv, kv_on_restate);
+    restate_histories(kv);
     mailbox_send(shard, KV_HOME_SHARD, recovery_on_begun, NULL, 0);
 }
 
