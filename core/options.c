@@ -333,6 +333,12 @@ enum status options_check(const struct options *options, struct text *why)
                            (unsigned long long)options->pending_bytes_max);
         return STATUS_INVALID;
     }
+    if (options->jetstream && options->segment_bytes < 2 * options->payload_bytes_max) {
+        text_append_format(why, "segment_bytes (%llu) must be at least twice max_payload (%llu)",
+                           (unsigned long long)options->segment_bytes,
+                           (unsigned long long)options->payload_bytes_max);
+        return STATUS_INVALID;
+    }
     return STATUS_OK;
 }
 

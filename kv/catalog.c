@@ -26,6 +26,7 @@ struct operation {
     struct stream_config config;
     struct stream_past past;
     uint32_t stream_id;
+    bool is_trimming;    /* an update lowers the history */
     struct order *order; /* of a stream that goes */
     struct gather gather;
     struct store_wait wait;
@@ -37,7 +38,8 @@ struct catalog_entry {
     bool is_there;
     uint64_t created_ns;
     struct stream_past past;
-    struct text config; /* JSON */
+    uint64_t trimmed_upto; /* up to here a change of the configuration, or recovery, trimmed to the history in force */
+    struct text config;    /* JSON */
 };
 
 struct catalog {
@@ -98,7 +100,9 @@ static void step_on_room(struct store_wait *wait);
 static void step_write_state(struct step_wait *step)
 {
     step->wait.on_durable = step_on_durable;
-    enum status status = stripe_write_state(step->stream->stripe, &step->wait);
+    enum status status = stripe_state_evictions(step->stream->stripe);
+    if (status == STATUS_OK)
+        status = stripe_write_state(step->stream->stripe, &step->wait);
     if (status == STATUS_OK)
         return;
     step->wait.on_durable = step_on_room;
@@ -155,15 +159,8 @@ static void step_configure(struct stream *stream, const struct step_message *mes
                            struct stream_config *config, uint32_t from)
 {
     struct kv *kv = stream->kv;
-    bool keeps_more = config->messages_per_subject_max < 0 ||
-                      (stream->config.messages_per_subject_max >= 0 &&
-                       config->messages_per_subject_max > stream->config.messages_per_subject_max);
-    bool writes = keeps_more && stream->stripe != NULL && !stream->is_memory;
     stream_reconfigure(stream, config);
-    if (writes) /* in the log before any put that relies on it */
-        step_write_state(step_wait_create(stream, message->gather, from));
-    else
-        step_answer(kv, message->gather, from);
+    step_answer(kv, message->gather, from);
 }
 
 static void step_close(struct stream *stream, struct gather *gather, uint32_t from)
@@ -228,10 +225,6 @@ static void step_adopt(struct kv *kv, const struct step_message *message,
         stripe_trim_upto(stream->stripe, message->past.rows[i].upto, message->past.rows[i].keep);
     stripe_drop_before(stream->stripe, message->past.dead_before_ns);
     stripe_replayed(stream->stripe);
-    stream->stripe->is_keep_in_doubt =
-        !stream->is_memory &&
-        (message->past.row_count > 0 ||
-         stream->stripe->stated_keep != stream->config.messages_per_subject_max);
 }
 
 static void catalog_on_step(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
@@ -474,8 +467,7 @@ static void create_run(struct operation *operation)
         return;
     }
     operation->stream_id = catalog->next_id++;
-    operation->past.is_striped =
-        kv->shard->count > 1 && !stream_config_needs_one_stripe(&operation->config);
+    operation->past.is_striped = !stream_config_needs_one_stripe(&operation->config);
     entry_of(catalog, operation->stream_id)->created_ns = shard_wall_ns(kv->shard);
     struct order *order = heap_alloc_aligned(kv->shard->heap, sizeof *order, 64);
     order_init(order, operation->config.first_seq > 0 ? operation->config.first_seq : 1);
@@ -484,15 +476,41 @@ static void create_run(struct operation *operation)
 
 /* ---- home: update ---- */
 
+/*
+ * What comes from now on says by itself which history it met. What was taken until now is in its stripe when the answer is given
+ * (it waits for the watermark), before another update begins.
+ */
 static void update_on_configured(struct gather *gather)
 {
-    operation_answer_state(CONTAINER_OF(gather, struct operation, gather));
+    struct operation *operation = CONTAINER_OF(gather, struct operation, gather);
+    struct catalog *catalog = operation->catalog;
+    if (operation->is_trimming)
+        entry_of(catalog, operation->stream_id)->trimmed_upto =
+            order_last_taken(stream_by_id(&catalog->kv->streams, operation->stream_id)->order);
+    operation_answer_state(operation);
 }
 
 static void update_on_recorded(struct store_wait *wait)
 {
     operation_step(CONTAINER_OF(wait, struct operation, wait), STEP_CONFIGURE, NULL,
                    update_on_configured);
+}
+
+/* Remembers what the history in force, which is to be raised, has trimmed. False: there is no room for it. */
+static bool past_add_row(struct stream_past *past, uint64_t upto, int64_t keep)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < past->row_count; i++) { /* without those that the new one covers */
+        if (past->rows[i].keep < keep)
+            past->rows[count++] = past->rows[i];
+    }
+    past->row_count = count;
+    if (count == STREAM_HISTORY_ROWS_MAX)
+        return false;
+    past->rows[count].upto = upto;
+    past->rows[count].keep = keep;
+    past->row_count++;
+    return true;
 }
 
 /* What recovery must know of the configuration that goes. */
@@ -502,14 +520,15 @@ static bool update_past(struct operation *operation, const struct stream *stream
     struct stream_past *past = &operation->past;
     const struct stream_config *old = &stream->config, *next = &operation->config;
     int64_t keep = old->messages_per_subject_max, wanted = next->messages_per_subject_max;
-    if (keep > 0 && (wanted < 0 || wanted > keep)) {
-        if (past->row_count == STREAM_HISTORY_ROWS_MAX)
-            return api_fail(failure, API_STREAM_INVALID_CONFIG,
-                            "max_msgs_per_subject was raised %d times, no more changes are kept",
-                            STREAM_HISTORY_ROWS_MAX);
-        past->rows[past->row_count].upto = order_last_taken(stream->order);
-        past->rows[past->row_count++].keep = keep;
-    }
+    uint64_t trimmed_upto = entry_of(operation->catalog, stream->id)->trimmed_upto;
+    bool is_raising = keep > 0 && (wanted < 0 || wanted > keep);
+    operation->is_trimming = wanted > 0 && (keep <= 0 || wanted < keep);
+    if (is_raising && trimmed_upto > 0 && !past_add_row(past, trimmed_upto, keep))
+        return api_fail(failure, API_STREAM_INVALID_CONFIG,
+                        "max_msgs_per_subject was raised %d times, no more changes are kept",
+                        STREAM_HISTORY_ROWS_MAX);
+    if (is_raising)
+        entry_of(operation->catalog, stream->id)->trimmed_upto = 0; /* the row tells it */
     uint64_t now = shard_wall_ns(stream->kv->shard);
     bool lives_longer =
         old->age_max_ns > 0 && (next->age_max_ns == 0 || next->age_max_ns > old->age_max_ns);
@@ -799,6 +818,7 @@ void catalog_adopt_all(struct kv *kv, uint64_t (*last_seq_of)(void *context, uin
         if (next < config.first_seq)
             next = config.first_seq;
         stream_config_free(&config);
+        entry->trimmed_upto = next - 1;
         struct order *order = heap_alloc_aligned(kv->shard->heap, sizeof *order, 64);
         order_init(order, next);
         for (uint32_t i = 0; i < kv->shard->count; i++) {

@@ -21,7 +21,7 @@ struct stream_past {
     uint32_t row_count;
     struct {
         uint64_t upto; /* messages up to this sequence … */
-        int64_t keep;  /* … were trimmed to this history */
+        int64_t keep;  /* … were trimmed to this history, which was raised later */
     } rows[STREAM_HISTORY_ROWS_MAX];
 };
 

@@ -893,6 +893,8 @@ static bool window_step(struct consumer *consumer)
         return false;
     }
     consumer->window_next++;
+    if (slot->found == LISTING_DAMAGED)
+        (void)backlog_kill(backlog, backlog_seq(backlog, slot->index));
     if (slot->record == NULL || !backlog_is_wanted(backlog, slot->index))
         return false; /* gone: counted until the feed says so */
     backlog_delivered(backlog, slot->index);

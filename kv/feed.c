@@ -169,7 +169,8 @@ static struct feed_record *feed_pop(struct feed *feed)
 
 void feed_advance(struct feed *feed, uint64_t watermark)
 {
-    feed->advanced_upto = watermark;
+    if (watermark > feed->advanced_upto) /* a bound read anew may be lower than the last one */
+        feed->advanced_upto = watermark;
     while (feed->count > 0 && feed->heap[0]->seq <= watermark) {
         struct feed_record *record = feed_pop(feed);
         for (struct consumer *consumer = feed->consumers; consumer != NULL;

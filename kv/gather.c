@@ -7,7 +7,7 @@
 
 struct gather_part {
     struct gather *gather;
-    uint64_t reserved; /* keeps the part 16-byte aligned */
+    uint64_t is_piece; /* more of this shard's answer follows */
 };
 
 static void gather_on_answer(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
@@ -18,7 +18,7 @@ static void gather_on_answer(struct shard *shard, void *payload, uint32_t bytes,
     ASSERT(gather->waiting > 0);
 
     gather->on_part(gather, part + 1, bytes - (uint32_t)sizeof *part, from);
-    if (--gather->waiting == 0)
+    if (!part->is_piece && --gather->waiting == 0)
         gather->on_done(gather);
 }
 
@@ -32,10 +32,21 @@ void *gather_ask(struct kv *kv, struct gather *gather, uint32_t to, mailbox_hand
     return payload;
 }
 
-void *gather_answer(struct shard *shard, struct gather *gather, uint32_t to, uint32_t bytes)
+static void *part_reserve(struct shard *shard, const struct gather_part *head, uint32_t to,
+                          uint32_t bytes)
 {
     struct gather_part *part =
         mailbox_reserve(shard, to, gather_on_answer, (uint32_t)sizeof *part + bytes);
-    *part = (struct gather_part){.gather = gather};
+    *part = *head;
     return part + 1;
+}
+
+void *gather_answer(struct shard *shard, struct gather *gather, uint32_t to, uint32_t bytes)
+{
+    return part_reserve(shard, &(struct gather_part){gather, false}, to, bytes);
+}
+
+void *gather_answer_piece(struct shard *shard, struct gather *gather, uint32_t to, uint32_t bytes)
+{
+    return part_reserve(shard, &(struct gather_part){gather, true}, to, bytes);
 }

@@ -11,7 +11,12 @@
 #include "kv/stripe.h"
 #include "kv/version.h"
 
-enum { NAMES_LIMIT = 1024, LIST_LIMIT = 256, SUBJECTS_LIMIT = 100000 };
+enum {
+    NAMES_LIMIT = 1024,
+    LIST_LIMIT = 256,
+    SUBJECTS_LIMIT = 100000,
+    DETAIL_BYTES_MAX = 32 << 20, /* of one stripe's subjects or sequences; more is refused in words */
+};
 
 /* ---- gathering a stream's state ---- */
 
@@ -25,6 +30,7 @@ struct state_question { /* then the filter */
 struct state_part { /* then seq_count sequences, then subjects: u32 count, u32 bytes, text */
     uint64_t messages, bytes, first_seq, first_ns, last_seq, last_ns, subject_count;
     uint64_t consumer_count, seq_count, subjects_found;
+    uint64_t is_too_much; /* the details asked for do not fit an answer */
 };
 
 struct state_gather {
@@ -57,6 +63,8 @@ struct subjects_scan {
 static void subjects_on_key(void *context, struct index_key *key)
 {
     struct subjects_scan *scan = context;
+    if (scan->found > SUBJECTS_LIMIT || scan->out->count > DETAIL_BYTES_MAX)
+        return;
     struct bytes subject =
         stream_subject_of(scan->stripe->stream, index_key_bytes(key), scan->room);
     if (!subject_matches(scan->filter, subject))
@@ -97,7 +105,9 @@ static void part_append_seqs(struct text *extra, struct state_part *part,
 {
     struct index_key *key;
     struct message message;
-    for (uint64_t seq = 0; index_seek(stripe->index, seq, &key, &message); seq = message.seq + 1) {
+    for (uint64_t seq = 0;
+         extra->count <= DETAIL_BYTES_MAX && index_seek(stripe->index, seq, &key, &message);
+         seq = message.seq + 1) {
         text_append(extra, bytes_of(&message.seq, sizeof message.seq));
         part->seq_count++;
     }
@@ -134,6 +144,7 @@ static void state_on_question(struct shard *shard, void *payload, uint32_t bytes
                                      bytes_of(question + 1, question->filter_bytes));
         }
     }
+    part.is_too_much = part.subjects_found > SUBJECTS_LIMIT || extra.count > DETAIL_BYTES_MAX;
     struct state_part *answer = gather_answer(shard, question->gather, from,
                                               (uint32_t)(sizeof part + extra.count));
     *answer = part;
@@ -177,6 +188,7 @@ static void state_on_part(struct gather *gather, const void *payload, uint32_t b
     state->bytes += part->bytes;
     state->subject_count += part->subject_count;
     state->consumer_count += part->consumer_count;
+    state->is_too_much = state->is_too_much || part->is_too_much != 0;
     if (part->first_seq != 0 && (state->first_seq == 0 || part->first_seq < state->first_seq)) {
         state->first_seq = part->first_seq;
         state->first_ns = part->first_ns;
@@ -343,11 +355,22 @@ static void info_on_state(void *context, const struct stream_state *state, bool 
         request_fail_with(request, API_STREAM_NOT_FOUND);
         return;
     }
-    uint64_t found = state->subjects_found;
+    uint64_t found = state->subjects_found, offset = *(const uint64_t *)request->work;
+    if (state->is_too_much || found > SUBJECTS_LIMIT) {
+        struct api_failure failure;
+        api_fail(&failure, API_STREAM_GENERAL,
+                 "pail can not list so many subjects or sequences in one answer yet");
+        request_fail(request, &failure, ",\"total\":0,\"offset\":0,\"limit\":0");
+        return;
+    }
+    struct stream_state shown = *state; /* all fit one page: it begins at 0, or is empty */
+    if (offset > 0)
+        shown.subjects_found = 0;
     struct text *text = request_begin(request);
-    text_append_format(text, ",\"total\":%llu,\"offset\":0,\"limit\":%d,",
-                       (unsigned long long)found, found > 0 ? SUBJECTS_LIMIT : 0);
-    info_append_stream(text, stream, state, true, true);
+    text_append_format(text, ",\"total\":%llu,\"offset\":%llu,\"limit\":%d,",
+                       (unsigned long long)found, (unsigned long long)(found > 0 ? offset : 0),
+                       found > 0 ? SUBJECTS_LIMIT : 0);
+    info_append_stream(text, stream, &shown, true, true);
     request_answer(request, text);
 }
 
@@ -363,8 +386,12 @@ void info_stream(struct request *request)
         !request_member_text(request, "subjects_filter", &filter))
         return;
     struct stream *stream = request_stream(request);
-    if (stream != NULL)
-        stream_state_gather(stream, filter, with_deleted, request, info_on_state);
+    if (stream == NULL)
+        return;
+    uint64_t *first = heap_alloc(request->kv->shard->heap, sizeof *first);
+    *first = offset < 0 ? 0 : (uint64_t)offset;
+    request->work = first;
+    stream_state_gather(stream, filter, with_deleted, request, info_on_state);
 }
 
 /* ---- STREAM.NAMES and STREAM.LIST ---- */

@@ -15,6 +15,7 @@ struct stream_state {
     uint64_t subjects_found;
     uint64_t *seqs;       /* owns: every sequence there is, unless not asked for */
     uint64_t seq_count;
+    bool is_too_much;     /* the subjects or sequences asked for are more than an answer takes */
 };
 
 void stream_state_free(struct stream_state *state);

@@ -62,7 +62,7 @@ void kv_on_interest(struct kv *kv, struct bytes subject, struct bytes queue, boo
 /* A connection of this shard that was above OUTBOX_SOFT_BYTES has room again. */
 void kv_on_room(struct kv *kv);
 
-/* Figures for monitoring; shared counters, any shard. */
+/* Figures for monitoring, of all shards together; up to a second old. Any shard. */
 struct kv_figures {
     uint64_t streams, consumers, messages, bytes;
     uint64_t api_total, api_errors;

@@ -7,6 +7,8 @@
 #include "core/subject.h"
 #include "kv/gathering.h"
 
+enum { SEQUENCES_PER_PIECE = 1 << 20 };
+
 struct sequences_question { /* then filters: for each a u32 length and its text */
     struct gather *gather;
     uint32_t stream_id, generation;
@@ -153,6 +155,18 @@ static void list_sequences(struct stripe *stripe, const struct sequences_questio
     heap_free(filters);
 }
 
+static void listing_send(struct shard *shard, struct gather *gather, uint32_t to,
+                         const struct listing_part *part, const uint64_t *seqs,
+                         void *(*answer)(struct shard *shard, struct gather *gather, uint32_t to,
+                                         uint32_t bytes))
+{
+    struct listing_part *out =
+        answer(shard, gather, to, (uint32_t)(sizeof *out + part->count * sizeof *seqs));
+    *out = *part;
+    if (part->count > 0)
+        memcpy(out + 1, seqs, part->count * sizeof *seqs);
+}
+
 static void listing_on_sequences(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
 {
     gathering_flush(kv_of(shard)); /* what came before runs before */
@@ -169,13 +183,14 @@ static void listing_on_sequences(struct shard *shard, void *payload, uint32_t by
         part.first_seq = index_seek(stream->stripe->index, 0, &key, &first) ? first.seq : 0;
         part.last_seq = stream->stripe->last_seq;
     }
-    part.count = list.count;
-    struct listing_part *answer =
-        gather_answer(shard, question->gather, from,
-                      (uint32_t)(sizeof *answer + list.count * sizeof(uint64_t)));
-    *answer = part;
-    if (list.count > 0)
-        memcpy(answer + 1, list.seqs, list.count * sizeof(uint64_t));
+    uint64_t sent = 0;
+    while (list.count - sent > SEQUENCES_PER_PIECE) {
+        part.count = SEQUENCES_PER_PIECE;
+        listing_send(shard, question->gather, from, &part, list.seqs + sent, gather_answer_piece);
+        sent += SEQUENCES_PER_PIECE;
+    }
+    part.count = list.count - sent;
+    listing_send(shard, question->gather, from, &part, list.seqs + sent, gather_answer);
     heap_free(list.seqs);
 }
 
@@ -287,7 +302,7 @@ static void job_on_fetched(struct store_fetch *done, enum status status)
     if (status == STATUS_OK)
         job_take(fetch);
     else
-        fetch->found = LISTING_GONE; /* damaged: said by the store; the watcher goes on without it */
+        fetch->found = LISTING_DAMAGED; /* said by the store; the watcher goes on without it */
     if (--job->pending == 0)
         job_finish(job);
 }

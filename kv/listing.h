@@ -24,7 +24,7 @@ struct listing_part { /* one stripe's answer; then count sequences, ascending un
     uint64_t count;
 };
 
-/* gather->on_part gets one listing_part from each stripe. */
+/* gather->on_part gets one listing_part from each stripe, or several where there are millions of sequences. */
 void listing_ask_sequences(struct stream *stream, struct gather *gather,
                            const struct consumer_config *config, enum listing_kind kind,
                            uint64_t from_seq, uint64_t from_time_ns);
@@ -34,6 +34,7 @@ enum { LISTING_FETCH_MAX = 256, LISTING_FETCH_BYTES = 1 << 20 };
 enum listing_found {
     LISTING_FOUND,
     LISTING_GONE,    /* the message is not there any more */
+    LISTING_DAMAGED, /* it is, but can not be read */
     LISTING_SKIPPED, /* the answer is full; ask again */
 };
 

@@ -75,8 +75,8 @@ static void removal_write(struct store_wait *wait)
         .value = text_bytes(&removal->value),
     };
     location where;
-    enum status status = STATUS_OK;
-    if (stripe_needs_state(stripe))
+    enum status status = stripe_state_evictions(stripe);
+    if (status == STATUS_OK && stripe_needs_state(stripe))
         status = stripe_write_state(stripe, NULL);
     wait->on_durable = removal_on_durable;
     if (status == STATUS_OK)
@@ -102,11 +102,13 @@ static struct removal *removal_create(struct stripe *stripe, struct gather *gath
 
 static void removal_finish(struct removal *removal)
 {
-    bool writes = !removal->stripe->stream->is_memory && removal->removed.count > 0;
-    if (writes)
+    struct stripe *stripe = removal->stripe;
+    removal->wait.on_durable = removal_on_durable;
+    if (!stripe->stream->is_memory && removal->removed.count > 0)
         removal_write(&removal->wait);
-    else
-        removal_on_durable(&removal->wait);
+    else if (stripe->stream->is_memory ||
+             !store_wait_durable(stripe->stream->kv->store, &removal->wait))
+        removal_on_durable(&removal->wait); /* else: it is not there only because of what is not durable yet */
 }
 
 static void purge_on_question(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
@@ -317,13 +319,16 @@ static void delete_on_question(struct shard *shard, void *payload, uint32_t byte
     struct stream *stream = stream_by_id(&kv_of(shard)->streams, question->stream_id);
     struct index_key *key;
     struct message message;
-    if (stream == NULL || stream->stripe == NULL ||
-        !index_find_seq(stream->stripe->index, question->seq, &key, &message)) {
+    if (stream == NULL || stream->stripe == NULL) {
         *(uint64_t *)gather_answer(shard, question->gather, from, sizeof(uint64_t)) = 0;
         return;
     }
     struct stripe *stripe = stream->stripe;
     struct removal *removal = removal_create(stripe, question->gather, from);
+    if (!index_find_seq(stripe->index, question->seq, &key, &message)) {
+        removal_finish(removal);
+        return;
+    }
     char *room = heap_alloc(shard->heap, STREAM_KEY_ROOM);
     uint64_t oldest = index_key_message(stripe->index, key, 0).seq;
     removal->type = KV_RECORD_REMOVED;

@@ -793,7 +793,7 @@ static enum status put_store(struct put *put, const struct put_view *view)
 {
     uint32_t flags = view->request->flags;
     struct record record = {
-        .type = KV_RECORD_MESSAGE,
+        .type = stripe_message_type(put->stripe->stream),
         .flags = (uint8_t)(stripe_record_flags(put->stripe->stream) |
                            ((flags & PUT_ROLLUP_KEY) != 0 ? KV_RECORD_IS_ROLLUP : 0)),
         .stream_id = put->stripe->stream->id,

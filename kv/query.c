@@ -21,7 +21,8 @@ struct question { /* crosses shards; reply and subject follow */
     uint32_t stream_id;
     uint16_t kind;
     bool no_headers;
-    bool is_key; /* QUERY_LAST of a literal subject */
+    bool is_key;     /* QUERY_LAST of a literal subject */
+    bool is_damaged; /* what was found can not be read: the answer says so */
     uint32_t reply_bytes, subject_bytes;
     uint64_t seq, time_ns, hash;
 };
@@ -32,6 +33,7 @@ struct answer { /* crosses shards; reply, subject, headers, value follow */
     uint32_t stream_id;
     uint16_t kind;
     bool no_headers, is_found;
+    bool is_damaged; /* it is there, but can not be read */
     uint32_t reply_bytes, subject_bytes, headers_bytes, value_bytes;
     uint64_t seq, time_ns;
 };
@@ -40,6 +42,7 @@ struct answer { /* crosses shards; reply, subject, headers, value follow */
 struct query_best {
     struct request *request; /* NULL: a direct get */
     uint32_t waiting;
+    bool is_damaged;         /* one that was found could not be read */
     struct answer *answer;   /* owns a copy of the best; NULL: none found yet */
 };
 
@@ -124,7 +127,8 @@ static void direct_answer(struct kv *kv, const struct answer *answer,
     struct stream *stream = stream_by_id(&kv->streams, answer->stream_id);
     if (!answer->is_found || stream == NULL) {
         direct_status(kv, &answer->origin, texts->reply,
-                      "NATS/1.0 404 Message Not Found\r\n\r\n");
+                      answer->is_damaged ? "NATS/1.0 500 Message Damaged\r\n\r\n"
+                                         : "NATS/1.0 404 Message Not Found\r\n\r\n");
         return;
     }
     struct msg msg = {.subject = texts->reply, .payload = texts->value};
@@ -134,8 +138,14 @@ static void direct_answer(struct kv *kv, const struct answer *answer,
     kv->outbox->answer(kv->outbox, &answer->origin, &msg);
 }
 
-static void msg_get_answer(struct request *request, const struct answer *answer)
+static void msg_get_answer(struct request *request, const struct answer *answer, bool is_damaged)
 {
+    if (is_damaged) {
+        struct api_failure failure;
+        api_fail(&failure, API_STREAM_GENERAL, "message is damaged");
+        request_fail(request, &failure, NULL);
+        return;
+    }
     if (answer == NULL) {
         request_fail_with(request, API_NO_MESSAGE_FOUND);
         return;
@@ -172,6 +182,7 @@ static bool is_better(const struct answer *answer, const struct answer *best)
 static void best_take(struct kv *kv, const struct answer *answer, uint32_t bytes)
 {
     struct query_best *best = answer->best;
+    best->is_damaged = best->is_damaged || answer->is_damaged;
     if (answer->is_found && is_better(answer, best->answer)) {
         heap_free(best->answer);
         best->answer = heap_alloc(kv->shard->heap, bytes);
@@ -182,7 +193,9 @@ static void best_take(struct kv *kv, const struct answer *answer, uint32_t bytes
     const struct answer *chosen = best->answer != NULL ? best->answer : answer;
     struct answer_texts texts = texts_of(chosen);
     if (best->request != NULL)
-        msg_get_answer(best->request, best->answer);
+        msg_get_answer(best->request, best->answer, best->is_damaged);
+    else if (best->is_damaged)
+        direct_status(kv, &answer->origin, texts.reply, "NATS/1.0 500 Message Damaged\r\n\r\n");
     else
         direct_answer(kv, chosen, &texts);
     heap_free(best->answer);
@@ -213,6 +226,7 @@ static void answer_fill(struct answer *answer, const struct question *question,
         .kind = question->kind,
         .no_headers = question->no_headers,
         .is_found = record != NULL,
+        .is_damaged = question->is_damaged,
         .reply_bytes = question->reply_bytes,
     };
     if (record == NULL)
@@ -293,7 +307,8 @@ static void lookup_on_durable(struct store_wait *wait)
 static void lookup_on_fetched(struct store_fetch *fetch, enum status status)
 {
     struct lookup *lookup = CONTAINER_OF(fetch, struct lookup, fetch);
-    lookup->is_found = status == STATUS_OK; /* damage was said by the store; never a wrong value */
+    lookup->is_found = status == STATUS_OK;
+    lookup->question.is_damaged = status != STATUS_OK; /* never a wrong value, nor "not found" */
     lookup_finish(lookup);
 }
 

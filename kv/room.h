@@ -38,7 +38,9 @@ enum {
     KV_RECORD_REMOVED = 6,              /* one message */
     KV_RECORD_CONSUMER = 7,             /* home's log: a consumer that outlives the process */
     KV_RECORD_CONSUMER_DELETED = 8,     /* home's log */
-    KV_RECORD_IS_ROLLUP = 1u << 4,      /* flag of KV_RECORD_MESSAGE: older messages of the key are gone */
+    KV_RECORD_MESSAGE_KEEP = 64,        /* + n, 1 <= n <= KV_RECORD_KEEP_MAX: a message of a stream that kept n a key then */
+    KV_RECORD_KEEP_MAX = 128,           /* a stream that keeps more, or all, writes KV_RECORD_MESSAGE */
+    KV_RECORD_IS_ROLLUP = 1u << 4,      /* flag of a message: older messages of the key are gone */
     KV_RECORD_IS_BUCKET = 1u << 5,      /* flag: keys are indexed without $KV.<bucket>. */
     KV_RECORD_IS_STRIPED = 1u << 6,     /* flag: keys lie on all shards, by hash */
 };
@@ -90,6 +92,7 @@ struct kv {
 
     /* kv/world.c */
     bool is_open;                     /* recovered, on all shards */
+    struct timer figures_timer;
     uint32_t highest_id;              /* of any stream the log names */
     struct recovery *recovery;        /* owns; on the home shard while it recovers */
     void *ready_context;
@@ -117,6 +120,9 @@ void *gather_ask(struct kv *kv, struct gather *gather, uint32_t to, mailbox_hand
                  uint32_t bytes);
 /* On the asked shard: `bytes` of the answer, to be filled in. */
 void *gather_answer(struct shard *shard, struct gather *gather, uint32_t to, uint32_t bytes);
+/* A first piece of an answer that is too large for one message; gather_answer ends it. */
+void *gather_answer_piece(struct shard *shard, struct gather *gather, uint32_t to,
+                          uint32_t bytes);
 
 static inline struct kv *kv_of(const struct shard *shard)
 {

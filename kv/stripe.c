@@ -177,8 +177,10 @@ static void stripe_discard_old(struct stripe *stripe, struct removed_list *remov
 {
     struct index_key *key;
     struct message message;
-    while (stripe_is_over(stripe) && index_seek(stripe->index, 0, &key, &message))
+    while (stripe_is_over(stripe) && index_seek(stripe->index, 0, &key, &message)) {
+        stripe->evicted_upto = message.seq;
         stripe_remove_at(stripe, key, message.seq, removed);
+    }
 }
 
 static void stripe_schedule_expiry(struct stripe *stripe)

@@ -39,8 +39,8 @@ struct stripe {
     struct index *index;         /* owns */
     uint64_t last_seq;           /* of what was put here */
     uint64_t stated_seq;         /* last_seq of the newest state record */
-    int64_t stated_keep;         /* keep_max of the newest state record */
-    bool is_keep_in_doubt;       /* recovery: the log may tell a lower history than is in force */
+    uint64_t evicted_upto;       /* discard old has removed everything up to this sequence … */
+    uint64_t evicted_stated;     /* … and a record says so up to this one */
     uint64_t last_time_ns;
     uint64_t pending_count;      /* puts, removals and answers that hold this stripe */
     uint64_t pending_removals;   /* removals whose record is not durable yet */
@@ -89,6 +89,13 @@ void stripe_apply_limits(struct stripe *stripe);
 void stripe_retire(struct stripe *stripe, struct removed_list *removed);
 /* True when the newest living message is older than the last sequence, and no state record says so. */
 bool stripe_needs_state(const struct stripe *stripe);
+/*
+ * Recovery repeats the last evictions of discard old by itself, as long as nothing else has changed since. So before anything else
+ * is written about the stripe, a record says what was evicted. STATUS_BUSY: the log has no room.
+ */
+MUST_USE enum status stripe_state_evictions(struct stripe *stripe);
+/* The type of a message's record: it tells the history in force, for recovery, which pushes out what it pushed out. */
+uint8_t stripe_message_type(const struct stream *stream);
 /* Flags of every record of this stream: what recovery needs to know before it has the configuration. */
 uint8_t stripe_record_flags(const struct stream *stream);
 
@@ -109,7 +116,6 @@ void stripe_fetch_release(struct stripe *stripe, struct store_fetch *fetch);
 /* ---- the log's state record (recovery needs it before it knows the configuration) ---- */
 
 struct stripe_state {
-    int64_t keep_max; /* at least max_msgs_per_subject as long as this record is the newest; -1: no limit */
     uint64_t last_seq, last_time_ns;
 };
 /* False: the log has no room; try again. wait (may be NULL) runs when durable. */

@@ -18,8 +18,10 @@ MUST_USE enum status stripe_store_message(struct stripe *stripe, const struct re
                                           location *where_out, struct store_wait *wait)
 {
     struct kv *kv = stripe->stream->kv;
-    if (!stripe->stream->is_memory)
-        return store_append(kv->store, record, where_out, wait);
+    if (!stripe->stream->is_memory) {
+        enum status status = stripe_state_evictions(stripe);
+        return status != STATUS_OK ? status : store_append(kv->store, record, where_out, wait);
+    }
     uint32_t bytes = record_bytes(record);
     struct memory_message *message =
         heap_alloc_aligned(kv->shard->heap, sizeof *message + bytes, 16);
@@ -68,7 +70,6 @@ MUST_USE enum status stripe_write_state(struct stripe *stripe, struct store_wait
 {
     ASSERT(!stripe->stream->is_memory);
     struct stripe_state state = {
-        .keep_max = stripe->stream->config.messages_per_subject_max,
         .last_seq = stripe->last_seq,
         .last_time_ns = stripe->last_time_ns,
     };
@@ -85,9 +86,38 @@ MUST_USE enum status stripe_write_state(struct stripe *stripe, struct store_wait
     enum status status = store_append(stripe->stream->kv->store, &record, &where, wait);
     if (status == STATUS_OK)
         stripe->stated_seq = stripe->last_seq;
-    if (status == STATUS_OK)
-        stripe->stated_keep = state.keep_max;
     return status;
+}
+
+MUST_USE enum status stripe_state_evictions(struct stripe *stripe)
+{
+    if (stripe->stream->is_memory || stripe->evicted_stated >= stripe->evicted_upto)
+        return STATUS_OK;
+    struct record record = {
+        .type = KV_RECORD_PURGED,
+        .flags = RECORD_REMOVES | stripe_record_flags(stripe->stream),
+        .stream_id = stripe->stream->id,
+        .seq = stripe->evicted_upto,
+        .time_ns = shard_wall_ns(stripe->stream->kv->shard),
+    };
+    location where;
+    enum status status = store_append(stripe->stream->kv->store, &record, &where, NULL);
+    if (status == STATUS_OK)
+        stripe->evicted_stated = stripe->evicted_upto;
+    return status;
+}
+
+uint8_t stripe_message_type(const struct stream *stream)
+{
+    int64_t keep = stream->config.messages_per_subject_max;
+    return (uint8_t)(keep > 0 && keep <= KV_RECORD_KEEP_MAX ? KV_RECORD_MESSAGE_KEEP + keep
+                                                            : KV_RECORD_MESSAGE);
+}
+
+static bool type_is_message(uint8_t type)
+{
+    return type == KV_RECORD_MESSAGE || (type > KV_RECORD_MESSAGE_KEEP &&
+                                         type <= KV_RECORD_MESSAGE_KEEP + KV_RECORD_KEEP_MAX);
 }
 
 uint8_t stripe_record_flags(const struct stream *stream)
@@ -164,6 +194,9 @@ static void replay_message(struct stripe *stripe, const struct record *record, l
         .user = ((record->flags & KV_RECORD_IS_ROLLUP) != 0 ? STRIPE_MESSAGE_IS_ROLLUP : 0) |
                 (record->headers.count > 0 ? STRIPE_MESSAGE_HAS_HEADERS : 0),
     };
+    /* The history of that time: what was pushed out then stays out, what was kept may be kept still. */
+    stripe->stream->config.messages_per_subject_max =
+        record->type == KV_RECORD_MESSAGE ? -1 : record->type - KV_RECORD_MESSAGE_KEEP;
     uint64_t hash = hash_bytes(key.data, key.count);
     struct index_key *known = index_find(stripe->index, key, hash);
     if (stripe_is_superseded(stripe, known, record->seq))
@@ -199,7 +232,6 @@ static void replay_state(struct stripe *stripe, const struct record *record)
     if (record->value.count != sizeof state)
         return;
     memcpy(&state, record->value.data, sizeof state);
-    stripe->stream->config.messages_per_subject_max = stripe->stated_keep = state.keep_max;
     if (state.last_seq > stripe->stated_seq)
         stripe->stated_seq = state.last_seq;
     if (state.last_seq > stripe->last_seq) {
@@ -211,8 +243,10 @@ static void replay_state(struct stripe *stripe, const struct record *record)
 void stripe_replay(struct stripe *stripe, const struct record *record, location where)
 {
     struct removed_list removed = {0};
+    bool is_message = type_is_message(record->type);
+    if (is_message)
+        replay_message(stripe, record, where);
     switch (record->type) {
-    case KV_RECORD_MESSAGE: replay_message(stripe, record, where); break;
     case KV_RECORD_REMOVED: replay_removed(stripe, record); break;
     case KV_RECORD_STATE: replay_state(stripe, record); break;
     case KV_RECORD_PURGED: stripe_purge(stripe, record->key, record->seq, &removed); break;
@@ -220,7 +254,7 @@ void stripe_replay(struct stripe *stripe, const struct record *record, location 
     }
     if (record->seq > stripe->last_seq) { /* also a message that something newer has pushed out */
         stripe->last_seq = record->seq;
-        if (record->type == KV_RECORD_MESSAGE)
+        if (is_message)
             stripe->last_time_ns = record->time_ns;
     }
     removed_list_free(&removed);

@@ -22,9 +22,17 @@
 #include "kv/put.h"
 #include "kv/stripe.h"
 
+#define FIGURES_DELAY_NS UINT64_C(500000000)
+
+/* What one shard last told of itself. */
+struct world_figures {
+    struct shared_u64 streams, consumers, messages, bytes, api_total, api_errors;
+};
+
 struct kv_world {
     struct kv_options options;
     struct store_directory *directory; /* borrows */
+    struct world_figures figures[SHARD_COUNT_MAX];
 };
 
 /* The home shard's sums while the others recover. */
@@ -57,8 +65,9 @@ struct store_directory *kv_world_directory(const struct kv_world *world)
 struct kv_world *kv_world_create(const struct kv_options *options,
                                  struct store_directory *directory)
 {
-    struct kv_world *world = calloc(1, sizeof *world);
+    struct kv_world *world = aligned_alloc(_Alignof(struct kv_world), sizeof *world);
     ASSERT(world != NULL);
+    memset(world, 0, sizeof *world);
     world->options = *options;
     world->directory = directory;
     return world;
@@ -192,20 +201,9 @@ static void drop_orphans(struct kv *kv)
     }
 }
 
-/*
- * A crash may have cut off an update that raised the history, after home's record and before the stripes': the log must tell the
- * history in force before the first message that relies on it.
- */
-static void restate_histories(struct kv *kv)
-{
-    for (uint32_t i = 0; i < kv->streams.by_id_capacity; i++) {
-        struct stream *stream = kv->streams.by_id[i];
-        if (stream != NULL && stream->stripe != NULL && stream->stripe->is_keep_in_doubt)
-            catalog_restate(kv, i);
-    }
-}
-
 static void recovery_on_begun(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
+
+static void figures_touch(struct kv *kv);
 
 static void kv_on_begin(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
 {
@@ -215,12 +213,12 @@ static void kv_on_begin(struct shard *shard, void *payload, uint32_t bytes, uint
     struct kv *kv = kv_of(shard);
     if (begin->is_open) {
         kv->is_open = begin->recovery.status == STATUS_OK;
+        figures_touch(kv);
         kv->on_ready(kv->ready_context, &begin->recovery);
         return;
     }
     drop_orphans(kv);
     store_start(kv->store, kv, kv_on_restate);
-    restate_histories(kv);
     mailbox_send(shard, KV_HOME_SHARD, recovery_on_begun, NULL, 0);
 }
 
@@ -318,6 +316,7 @@ static void orders_free(struct kv *kv)
 
 void kv_destroy(struct kv *kv)
 {
+    timer_stop(&kv->figures_timer);
     gathering_fini(kv);
     consumers_fini(kv);
     directory_fini(kv);
@@ -347,6 +346,7 @@ enum kv_take kv_publish(struct kv *kv, const struct origin *origin, const struct
     ASSERT_ON_SHARD(kv->shard);
     if (!kv->is_open)
         return KV_NONE;
+    figures_touch(kv);
     if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.")))
         return api_publish(kv, origin, msg);
     struct stream *stream = stream_by_subject(&kv->streams, msg->subject);
@@ -365,19 +365,50 @@ void kv_on_room(struct kv *kv)
     consumers_on_room(kv);
 }
 
-void kv_figures(const struct kv *kv, struct kv_figures *figures_out)
+/* Writer: the shard of that index. Readers: any; each figure stands alone, so relaxed loads suffice. */
+static void figures_publish(struct timer *timer)
 {
-    *figures_out = (struct kv_figures){.consumers = kv->consumer_count,
-                                       .api_total = kv->api_total,
-                                       .api_errors = kv->api_errors};
+    struct kv *kv = CONTAINER_OF(timer, struct kv, figures_timer);
+    struct world_figures *out = &kv->world->figures[kv->shard->index];
+    struct kv_figures figures = {.consumers = kv->consumer_count,
+                                 .api_total = kv->api_total,
+                                 .api_errors = kv->api_errors};
     for (uint32_t i = 0; i < kv->streams.by_id_capacity; i++) {
         struct stream *stream = kv->streams.by_id[i];
         if (stream == NULL)
             continue;
-        figures_out->streams += stream->is_visible && kv->catalog != NULL;
+        figures.streams += stream->is_visible && kv->catalog != NULL;
         if (stream->stripe == NULL)
             continue;
-        figures_out->messages += index_message_count(stream->stripe->index);
-        figures_out->bytes += index_size_bytes(stream->stripe->index);
+        figures.messages += index_message_count(stream->stripe->index);
+        figures.bytes += index_size_bytes(stream->stripe->index);
+    }
+    shared_store_relaxed(&out->streams, figures.streams);
+    shared_store_relaxed(&out->consumers, figures.consumers);
+    shared_store_relaxed(&out->messages, figures.messages);
+    shared_store_relaxed(&out->bytes, figures.bytes);
+    shared_store_relaxed(&out->api_total, figures.api_total);
+    shared_store_relaxed(&out->api_errors, figures.api_errors);
+}
+
+/* Something was done: the figures follow within a second. An idle server does not wake up for them. */
+static void figures_touch(struct kv *kv)
+{
+    if (!timer_is_running(&kv->figures_timer))
+        timer_start(kv->shard->timers, &kv->figures_timer,
+                    shard_now_ns(kv->shard) + FIGURES_DELAY_NS, figures_publish);
+}
+
+void kv_figures(const struct kv *kv, struct kv_figures *figures_out)
+{
+    *figures_out = (struct kv_figures){0};
+    for (uint32_t i = 0; i < kv->shard->count; i++) {
+        const struct world_figures *from = &kv->world->figures[i];
+        figures_out->streams += shared_load_relaxed(&from->streams);
+        figures_out->consumers += shared_load_relaxed(&from->consumers);
+        figures_out->messages += shared_load_relaxed(&from->messages);
+        figures_out->bytes += shared_load_relaxed(&from->bytes);
+        figures_out->api_total += shared_load_relaxed(&from->api_total);
+        figures_out->api_errors += shared_load_relaxed(&from->api_errors);
     }
 }

@@ -65,7 +65,7 @@ struct watch {
     bool is_ready, is_listed, is_over, is_full;
     bool is_exact; /* all is quiet: pending must count down without a step missing */
     char name[64];
-    uint64_t sent_at, ready_at, shown_when_ready;
+    uint64_t sent_at, ready_at, position; /* position: as the answer tells it */
     uint64_t initial_pending, last_pending;
     uint64_t consumer_seq, stream_seq;
     uint64_t last_of_key[MODEL_KEYS];
