@@ -26,6 +26,8 @@ struct operation {
     struct stream_config config;
     struct stream_past past;
     uint32_t stream_id;
+    bool is_begun;
+    bool is_memory; /* of a stream that goes: it has no record */
     bool is_trimming;    /* an update lowers the history */
     struct order *order; /* of a stream that goes */
     struct gather gather;
@@ -48,6 +50,7 @@ struct catalog {
     struct catalog_entry *entries;  /* by stream id */
     uint32_t capacity;
     uint32_t next_id;
+    bool is_running; /* catalog_run is */
 };
 
 /* In the log, before the configuration's JSON. */
@@ -155,18 +158,51 @@ static void step_make(struct kv *kv, const struct step_message *message,
         step_write_state(step_wait_create(stream, message->gather, from));
 }
 
+/* Limits that were lowered, to be applied to what was there before. */
+struct configure_wait {
+    struct watermark_wait watermark;
+    struct stream *stream;
+    struct gather *gather;
+    uint32_t to;
+};
+
+static void configure_on_watermark(struct watermark_wait *wait)
+{
+    struct configure_wait *configure = CONTAINER_OF(wait, struct configure_wait, watermark);
+    struct kv *kv = configure->stream->kv;
+    gathering_flush(kv);
+    stripe_apply_limits(configure->stream->stripe);
+    step_answer(kv, configure->gather, configure->to);
+    heap_free(configure);
+}
+
+/*
+ * What comes from now on meets the new limits. They apply to the rest when all of it is durable and was offered: watchers must not
+ * hear that a message went before they hear of it.
+ */
 static void step_configure(struct stream *stream, const struct step_message *message,
                            struct stream_config *config, uint32_t from)
 {
     struct kv *kv = stream->kv;
+    gathering_flush(kv);
     stream_reconfigure(stream, config);
-    step_answer(kv, message->gather, from);
+    if (stream->stripe == NULL) {
+        step_answer(kv, message->gather, from);
+        return;
+    }
+    struct configure_wait *configure = heap_alloc_zeroed(kv->shard->heap, sizeof *configure);
+    configure->stream = stream;
+    configure->gather = message->gather;
+    configure->to = from;
+    stream_wait_watermark(stream, &configure->watermark, order_last_taken(stream->order),
+                          configure_on_watermark);
 }
 
 static void step_close(struct stream *stream, struct gather *gather, uint32_t from)
 {
     struct kv *kv = stream->kv;
     stream->is_visible = false;
+    stream->is_closing = true;
     while (stream->feed != NULL && stream->feed->consumers != NULL)
         consumer_destroy(stream->feed->consumers);
     stream_release_waits(stream);
@@ -194,8 +230,12 @@ void catalog_phase(struct shard *shard, void *context)
     struct step_wait **link = &kv->closing;
     while (*link != NULL) {
         struct step_wait *step = *link;
-        struct stripe *stripe = step->stream->stripe;
-        if (stripe != NULL && stripe->pending_count > 0) {
+        struct stream *stream = step->stream;
+        stream_release_waits(stream); /* what was decided since it closed need not wait */
+        bool is_held = stream->stripe != NULL && stream->stripe->pending_count > 0;
+        if (is_held || stream->is_routed) {
+            if (stream->is_routed) /* this turn's publishing clears it */
+                shard_stay_awake(kv->shard);
             link = &step->next;
             continue;
         }
@@ -298,8 +338,7 @@ static void operation_end(struct operation *operation)
         catalog->tail = &catalog->head;
     stream_config_free(&operation->config);
     heap_free(operation);
-    if (catalog->head != NULL)
-        catalog_run(catalog);
+    catalog_run(catalog);
 }
 
 static void operation_fail(struct operation *operation, const struct api_failure *failure)
@@ -348,7 +387,7 @@ static void operation_record(struct operation *operation,
     struct catalog *catalog = operation->catalog;
     struct catalog_entry *entry = entry_of(catalog, operation->stream_id);
     bool is_memory = operation->kind == OPERATION_DELETE
-                         ? entry->config.count == 0
+                         ? operation->is_memory
                          : operation->config.storage == STREAM_STORAGE_MEMORY;
     entry->is_there = operation->kind != OPERATION_DELETE;
     entry->past = operation->past;
@@ -440,6 +479,9 @@ static bool create_check(struct operation *operation, struct api_failure *failur
     if (config->sealed)
         return api_fail(failure, API_STREAM_INVALID_CONFIG,
                         "stream configuration for create can not be sealed");
+    if (config->first_seq > ORDER_SEQ_MAX)
+        return api_fail(failure, API_STREAM_INVALID_CONFIG,
+                        "first sequence must not be above 2^55");
     if (config->mirror_direct)
         return api_fail(failure, API_STREAM_INVALID_CONFIG,
                         "stream has no mirror but does have mirror direct");
@@ -532,8 +574,9 @@ static bool update_past(struct operation *operation, const struct stream *stream
     uint64_t now = shard_wall_ns(stream->kv->shard);
     bool lives_longer =
         old->age_max_ns > 0 && (next->age_max_ns == 0 || next->age_max_ns > old->age_max_ns);
-    if (lives_longer && now > (uint64_t)old->age_max_ns)
-        past->dead_before_ns = now - (uint64_t)old->age_max_ns;
+    uint64_t dead_before = now > (uint64_t)old->age_max_ns ? now - (uint64_t)old->age_max_ns : 0;
+    if (lives_longer && dead_before > past->dead_before_ns)
+        past->dead_before_ns = dead_before;
     return true;
 }
 
@@ -593,6 +636,8 @@ static void update_run(struct operation *operation)
 static void delete_on_closed(struct gather *gather)
 {
     struct operation *operation = CONTAINER_OF(gather, struct operation, gather);
+    /* Claims of consumers were in every shard's mailbox ahead of its answer. */
+    directory_forget_stream(operation->catalog->kv, operation->stream_id);
     heap_free(operation->order); /* no shard has the stream any more */
     request_succeed(operation->request);
     operation_end(operation);
@@ -601,7 +646,6 @@ static void delete_on_closed(struct gather *gather)
 static void delete_on_recorded(struct store_wait *wait)
 {
     struct operation *operation = CONTAINER_OF(wait, struct operation, wait);
-    directory_forget_stream(operation->catalog->kv, operation->stream_id);
     operation_step(operation, STEP_CLOSE, NULL, delete_on_closed);
 }
 
@@ -635,6 +679,7 @@ static void delete_run(struct operation *operation)
     }
     operation->stream_id = stream->id;
     operation->order = stream->order;
+    operation->is_memory = stream->is_memory;
     operation->past = entry_of(catalog, stream->id)->past;
     operation_record(operation, delete_on_recorded);
 }
@@ -675,9 +720,8 @@ static bool operation_has_space(struct operation *operation)
     return true;
 }
 
-static void catalog_run(struct catalog *catalog)
+static void operation_begin(struct operation *operation)
 {
-    struct operation *operation = catalog->head;
     if (!operation_has_space(operation) || !operation_read(operation))
         return;
     switch (operation->kind) {
@@ -685,6 +729,19 @@ static void catalog_run(struct catalog *catalog)
     case OPERATION_UPDATE: update_run(operation); break;
     case OPERATION_DELETE: delete_run(operation); break;
     }
+}
+
+/* Begins the first; one that ends at once is followed by the next here, not deeper in the stack. */
+static void catalog_run(struct catalog *catalog)
+{
+    if (catalog->is_running)
+        return;
+    catalog->is_running = true;
+    while (catalog->head != NULL && !catalog->head->is_begun) {
+        catalog->head->is_begun = true;
+        operation_begin(catalog->head);
+    }
+    catalog->is_running = false;
 }
 
 static const char *const operation_types[] = {"stream_create_response", "stream_update_response",
@@ -707,11 +764,9 @@ static void catalog_on_operation(struct shard *shard, void *payload, uint32_t by
     operation->kind = (enum operation_kind)message->kind;
     operation->request = request_create(kv, operation_types[message->kind],
                                         &(struct origin){0}, &msg, name);
-    bool is_first = catalog->head == NULL;
     *catalog->tail = operation;
     catalog->tail = &operation->next;
-    if (is_first)
-        catalog_run(catalog);
+    catalog_run(catalog);
 }
 
 static void catalog_send(struct kv *kv, enum operation_kind kind, const struct msg *msg,
@@ -851,6 +906,10 @@ static void restate_try(struct kv *kv, uint32_t stream_id)
         status = catalog_append(kv->catalog, stream_id, NULL);
     if (status == STATUS_OK && kv->catalog != NULL)
         status = directory_restate(kv, stream_id);
+    if (status == STATUS_OK && stream->stripe != NULL) {
+        stream->stripe->evicted_stated = 0; /* it may be among what is to be said again */
+        status = stripe_state_evictions(stream->stripe);
+    }
     if (status == STATUS_OK && stream->stripe != NULL && !stream->is_memory)
         status = stripe_write_state(stream->stripe, NULL);
     if (status == STATUS_OK)

@@ -17,6 +17,8 @@
 enum {
     CONSUMER_QUEUE_MAX = 8192,           /* records */
     CONSUMER_QUEUE_BYTES_MAX = 8 << 20,
+    CONSUMER_GATHER_MAX = 8 * CONSUMER_QUEUE_MAX, /* the same while the list is being made */
+    CONSUMER_GATHER_BYTES_MAX = 64 << 20,
     CONSUMER_BURST_MAX = 1024,           /* deliveries in one pump; then the others' turn */
     QUEUED_BYTES_EVERY = 32,             /* deliveries between two looks at the connection */
     FLOW_WINDOW_START = 2 << 20,         /* jetstream-consumers.md section 7.5 */
@@ -77,7 +79,7 @@ struct consumer {
 
     struct queue queue;
     uint64_t dropped_from;  /* sequence of the first record that did not fit the queue; 0: none */
-    uint64_t dropped_count; /* of those, still there */
+    struct backlog dropped; /* those, as long as they are there; counted, then gathered anew */
 
     uint64_t min_seq;       /* nothing below is delivered */
     uint64_t consumer_seq, stream_seq; /* last delivered; stream_seq starts at the position before the first */
@@ -107,6 +109,11 @@ static struct kv *kv_of_consumer(const struct consumer *consumer)
 
 /* ---- small things ---- */
 
+bool consumer_is_started(const struct consumer *consumer)
+{
+    return consumer->is_started;
+}
+
 struct consumer *consumer_next(const struct consumer *consumer)
 {
     return consumer->feed_next;
@@ -132,7 +139,7 @@ struct consumer *consumer_find(struct stream *stream, struct bytes name)
 
 static uint64_t consumer_pending(const struct consumer *consumer)
 {
-    return consumer->backlog.alive + consumer->queue.alive + consumer->dropped_count;
+    return consumer->backlog.alive + consumer->queue.alive + consumer->dropped.alive;
 }
 
 void consumer_append_info(struct text *text, const struct consumer *consumer,
@@ -264,7 +271,7 @@ static struct consumer *consumer_new(struct stream *stream, struct consumer_conf
                        name.data);
     consumer->wants_all = consumer_wants_all(consumer);
     consumer->created_ns = shard_wall_ns(kv->shard);
-    consumer->backlog.heap = kv->shard->heap;
+    consumer->backlog.heap = consumer->dropped.heap = kv->shard->heap;
     consumer->flow_window = FLOW_WINDOW_START;
     consumer->context = context;
     consumer->on_ready = on_ready;
@@ -390,10 +397,9 @@ static bool queue_kill(struct queue *queue, uint64_t seq)
     return true;
 }
 
-static bool queue_is_full(const struct queue *queue)
+static bool queue_is_full(const struct queue *queue, uint64_t count_max, uint64_t bytes_max)
 {
-    return queue->end - queue->first >= CONSUMER_QUEUE_MAX ||
-           queue->bytes >= CONSUMER_QUEUE_BYTES_MAX;
+    return queue->end - queue->first >= count_max || queue->bytes >= bytes_max;
 }
 
 static void window_clear(struct consumer *consumer)
@@ -410,6 +416,7 @@ static void consumer_free(struct consumer *consumer)
     queue_clear(&consumer->queue);
     window_clear(consumer);
     backlog_clear(&consumer->backlog);
+    backlog_clear(&consumer->dropped);
     heap_free(consumer->early_removed);
     consumer_config_free(&consumer->config);
     text_free(&consumer->name);
@@ -507,10 +514,10 @@ static void consumer_take_live(struct consumer *consumer, struct feed_record *re
         consumer_on_removed(consumer, &record->removed[i], 1);
     if (record->seq < consumer->min_seq || !consumer_wants(consumer, record))
         return;
-    if (consumer->dropped_from == 0 && queue_is_full(&consumer->queue))
+    if (consumer->dropped_from == 0 && queue_is_full(&consumer->queue, CONSUMER_QUEUE_MAX, CONSUMER_QUEUE_BYTES_MAX))
         consumer->dropped_from = record->seq;
     if (consumer->dropped_from != 0)
-        consumer->dropped_count++;
+        backlog_add(&consumer->dropped, record->seq, 0);
     else
         queue_push(&consumer->queue, kv_of_consumer(consumer)->shard->heap, record);
 }
@@ -579,19 +586,16 @@ static uint64_t consumer_position(const struct consumer *consumer)
     }
 }
 
-/* Tells the directory where the consumer is, when it has moved; looks again a little later. */
+/* Tells the directory where the consumer is, if it has moved; the next delivery starts the timer again. */
 static void consumer_keep_position(struct timer *timer)
 {
     struct consumer *consumer = CONTAINER_OF(timer, struct consumer, position);
-    struct shard *shard = kv_of_consumer(consumer)->shard;
     struct consumer_past past = {consumer->created_ns, consumer->consumer_seq,
                                  consumer->stream_seq, 1};
     if (consumer->kept_seq != consumer->consumer_seq || !consumer->was_kept)
         directory_position(consumer->stream, consumer_name(consumer), &past);
     consumer->was_kept = true;
     consumer->kept_seq = consumer->consumer_seq;
-    timer_start(shard->timers, timer, shard_now_ns(shard) + DIRECTORY_POSITION_NS,
-                consumer_keep_position);
 }
 
 static void consumer_start(struct consumer *consumer)
@@ -619,7 +623,8 @@ static void consumer_start(struct consumer *consumer)
 static void consumer_regather(struct consumer *consumer)
 {
     uint64_t from = consumer->dropped_from;
-    consumer->dropped_from = consumer->dropped_count = 0;
+    consumer->dropped_from = 0;
+    backlog_clear(&consumer->dropped);
     backlog_clear(&consumer->backlog);
     consumer_gather(consumer, LISTING_ALL, from, 0);
 }
@@ -678,9 +683,12 @@ static void consumer_gather(struct consumer *consumer, enum listing_kind kind, u
 
 void consumer_on_record(struct consumer *consumer, struct feed_record *record)
 {
+    bool is_foreign = record->removed_count == 0 && !consumer_wants(consumer, record);
+    if (is_foreign)
+        return;
     if (consumer->state != CONSUMER_GATHERING)
         consumer_take_live(consumer, record);
-    else if (queue_is_full(&consumer->queue))
+    else if (queue_is_full(&consumer->queue, CONSUMER_GATHER_MAX, CONSUMER_GATHER_BYTES_MAX))
         consumer->is_overrun = true;
     else
         queue_push(&consumer->queue, kv_of_consumer(consumer)->shard->heap, record);
@@ -694,9 +702,8 @@ void consumer_on_removed(struct consumer *consumer, const uint64_t *seqs, uint64
         else if (backlog_kill(&consumer->backlog, seqs[i]) ||
                  queue_kill(&consumer->queue, seqs[i]))
             continue;
-        else if (consumer->dropped_from != 0 && seqs[i] >= consumer->dropped_from &&
-                 consumer->dropped_count > 0)
-            consumer->dropped_count--;
+        else
+            (void)backlog_kill(&consumer->dropped, seqs[i]);
     }
 }
 
@@ -790,6 +797,9 @@ static void consumer_send(struct consumer *consumer, struct feed_record *record)
     consumer->stream_seq = record->seq;
     consumer->last_active_ns = shard_wall_ns(kv->shard);
     consumer->last_sent_ns = shard_now_ns(kv->shard);
+    if (consumer->is_kept && !timer_is_running(&consumer->position))
+        timer_start(kv->shard->timers, &consumer->position,
+                    consumer->last_sent_ns + DIRECTORY_POSITION_NS, consumer_keep_position);
     struct msg msg = {
         .subject = feed_record_subject(record),
         .headers = feed_record_headers(record),

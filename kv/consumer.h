@@ -34,6 +34,8 @@ void consumer_restore(struct stream *stream, struct bytes name, struct bytes con
 void consumer_destroy(struct consumer *consumer);
 struct consumer *consumer_find(struct stream *stream, struct bytes name);
 struct consumer *consumer_next(const struct consumer *consumer);
+/* False while its first list is being made: it knows no counts yet. */
+bool consumer_is_started(const struct consumer *consumer);
 struct bytes consumer_name(const struct consumer *consumer);
 const struct consumer_config *consumer_config_of(const struct consumer *consumer);
 /* The members of a consumer info object, without braces. */

@@ -48,11 +48,26 @@ static void moved_create(struct request *request, struct consumer *consumer,
     request_fail(request, &failure, NULL);
 }
 
+/* The consumer is there, but its first list is still being made. */
+static bool is_unfinished(struct kv *kv, const struct moved *moved)
+{
+    const char *at = (const char *)(moved + 1) + moved->reply_bytes;
+    struct stream *stream = stream_by_name(&kv->streams, bytes_of(at, moved->stream_bytes));
+    struct consumer *consumer =
+        stream == NULL ? NULL
+                       : consumer_find(stream, bytes_of(at + moved->stream_bytes,
+                                                        moved->name_bytes));
+    return consumer != NULL && !consumer_is_started(consumer);
+}
+
 static void moved_on_arrival(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
 {
-    (void)bytes;
     (void)from;
     struct moved *moved = payload;
+    if (moved->kind != MOVED_DELETE && is_unfinished(kv_of(shard), moved)) {
+        memcpy(mailbox_reserve(shard, shard->index, moved_on_arrival, bytes), payload, bytes);
+        return; /* it comes again next turn */
+    }
     const char *at = (const char *)(moved + 1);
     struct msg msg = {.reply = bytes_of(at, moved->reply_bytes)};
     struct bytes stream_name = bytes_of(at += moved->reply_bytes, moved->stream_bytes);

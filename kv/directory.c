@@ -113,7 +113,9 @@ static enum status entry_append(struct kv *kv, const struct directory_entry *ent
     location where;
     struct record record = {
         .type = type,
-        .flags = type == KV_RECORD_CONSUMER ? RECORD_IS_STATE : RECORD_REMOVES,
+        /* A deletion too: were it RECORD_REMOVES, each watch that ends would pin a segment. At worst a consumer comes back
+         * that nobody subscribes to, and goes after its threshold. */
+        .flags = RECORD_IS_STATE,
         .stream_id = entry->stream_id,
         .time_ns = shard_wall_ns(kv->shard),
         .key = bytes_of(entry->name, entry->name_bytes),

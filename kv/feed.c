@@ -238,6 +238,9 @@ static void feed_on_removed(struct shard *shard, void *payload, uint32_t bytes, 
 void feed_register(struct stripe *stripe, uint32_t shard_index, uint32_t generation)
 {
     uint64_t bit = UINT64_C(1) << shard_index;
+    bool is_known = (stripe->feeds & bit) != 0 && stripe->feed_generations[shard_index] == generation;
+    if (!is_known)
+        stripe->feed_starts[shard_index] = ++stripe->registrations;
     stripe->feeds = generation == 0 ? stripe->feeds & ~bit : stripe->feeds | bit;
     stripe->feed_generations[shard_index] = generation;
 }
@@ -263,8 +266,11 @@ static void offer_to(struct stripe *stripe, uint32_t to, const struct feed_offer
 
 void feed_offer(struct stripe *stripe, const struct feed_offer *offer)
 {
-    for (uint64_t feeds = stripe->feeds; feeds != 0; feeds &= feeds - 1)
-        offer_to(stripe, (uint32_t)__builtin_ctzll(feeds), offer);
+    for (uint64_t feeds = stripe->feeds; feeds != 0; feeds &= feeds - 1) {
+        uint32_t to = (uint32_t)__builtin_ctzll(feeds);
+        if (stripe->feed_starts[to] <= offer->registrations)
+            offer_to(stripe, to, offer);
+    }
 }
 
 void feed_offer_removed(struct stripe *stripe, const struct removed_list *removed)

@@ -74,8 +74,13 @@ struct feed_offer {
     uint64_t seq, previous_seq;
     const struct record *record;
     const struct removed_list *removed;
+    uint64_t registrations; /* of the stripe when the record became durable */
 };
 
+/*
+ * To the feeds that were there when the record became durable: a feed that came while it was being read has a list that is
+ * newer than the record, and would not hear of what replaced it.
+ */
 void feed_offer(struct stripe *stripe, const struct feed_offer *offer);
 void feed_offer_removed(struct stripe *stripe, const struct removed_list *removed);
 /* A shard's feed registers with this stripe, or goes (generation 0). */

@@ -15,7 +15,7 @@ enum {
     NAMES_LIMIT = 1024,
     LIST_LIMIT = 256,
     SUBJECTS_LIMIT = 100000,
-    DETAIL_BYTES_MAX = 32 << 20, /* of one stripe's subjects or sequences; more is refused in words */
+    DETAIL_BYTES_MAX = 32 << 20, /* of an answer's subjects or sequences; more is refused in words */
 };
 
 /* ---- gathering a stream's state ---- */
@@ -175,6 +175,8 @@ static void state_take_subjects(struct stream_state *state, const char *at, uint
         at += head[1];
     }
     state->subjects_found += found;
+    if (state->subjects.count > DETAIL_BYTES_MAX)
+        state->is_too_much = true;
 }
 
 static void state_on_part(struct gather *gather, const void *payload, uint32_t bytes,

@@ -30,6 +30,8 @@
 #include "core/shared.h"
 
 #define ORDER_INFINITY UINT64_MAX
+/* No sequence a client names may lead above it: kv/backlog packs a sequence into 56 bits, taken uses the top one. */
+#define ORDER_SEQ_MAX (UINT64_C(1) << 55)
 
 struct order_shard {
     struct shared_u64 routing;

@@ -37,6 +37,7 @@ struct removal {
     struct gather *gather;
     uint32_t to;
     struct removed_list removed;
+    bool is_unwritten;      /* the log had no room for the record yet */
     struct text key, value; /* of the record */
     uint8_t type;
     uint64_t seq;
@@ -81,8 +82,13 @@ static void removal_write(struct store_wait *wait)
     wait->on_durable = removal_on_durable;
     if (status == STATUS_OK)
         status = store_append(store, &record, &where, wait);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK) {
+        stripe->unwritten_removals -= removal->is_unwritten;
+        removal->is_unwritten = false;
         return;
+    }
+    stripe->unwritten_removals += !removal->is_unwritten;
+    removal->is_unwritten = true;
     wait->on_durable = removal_write;
     store_wait_room(store, wait);
 }
@@ -283,9 +289,12 @@ void purge_stream(struct request *request)
     if (!purge_read(request, &read, &seq))
         return;
     struct stream *stream = request_stream(request);
-    if (stream == NULL || stream->config.sealed || stream->config.deny_purge) {
+    bool is_beyond = seq > ORDER_SEQ_MAX;
+    if (stream == NULL || stream->config.sealed || stream->config.deny_purge || is_beyond) {
         text_free(&read.filter);
-        if (stream != NULL)
+        if (stream != NULL && is_beyond)
+            request_fail_with(request, API_BAD_REQUEST);
+        else if (stream != NULL)
             request_fail_with(request, stream->config.sealed ? API_STREAM_SEALED
                                                              : API_PURGE_NOT_PERMITTED);
         return;
@@ -316,6 +325,7 @@ static void delete_on_question(struct shard *shard, void *payload, uint32_t byte
 {
     (void)bytes;
     struct delete_question *question = payload;
+    gathering_flush(kv_of(shard)); /* before the key is looked for: what runs may end it */
     struct stream *stream = stream_by_id(&kv_of(shard)->streams, question->stream_id);
     struct index_key *key;
     struct message message;

@@ -76,6 +76,7 @@ struct put {
     uint32_t from, flags, message_bytes;
     location where;
     struct removed_list removed;
+    uint64_t registrations; /* of the stripe's feeds, when the record became durable */
     bool is_here;   /* false: superseded on arrival, nothing was stored */
     bool is_pinned; /* fetch holds the record, for the watchers */
     struct store_fetch fetch;
@@ -227,6 +228,8 @@ static void result_take(struct kv *kv, const struct put_result *result, struct b
     ASSERT(kv->puts_outstanding > 0);
     kv->puts_outstanding--;
     kv->put_bytes_outstanding -= result->message_bytes;
+    if (kv->waiting.count > 0)
+        shard_stay_awake(kv->shard); /* put_phase may let them go on */
     result_answer(kv, result, reply);
 }
 
@@ -412,8 +415,9 @@ static void put_on_request(struct shard *shard, void *payload, uint32_t bytes, u
     struct kv *kv = kv_of(shard);
     struct put_view view = view_of(payload, from);
     struct stream *stream = stream_by_id(&kv->streams, view.request->stream_id);
-    if (stream == NULL || stream->stripe == NULL || !stream->is_visible) {
+    if (stream == NULL || stream->stripe == NULL || stream->is_closing) {
         struct put_result result = result_of(&view);
+        result.taken_index = view.request->taken_index; /* its shard must not wait for it */
         result.error = API_STREAM_NOT_FOUND;
         result.is_resume = (view.request->flags & PUT_CONN_WAITS) != 0;
         result_send(kv, from, &result, view.reply);
@@ -454,6 +458,8 @@ static void put_on_room(struct store_wait *wait)
         put_arrive_copy(kv, copy);
         copy = next;
     }
+    if (kv->parked != NULL || kv->closing != NULL)
+        shard_stay_awake(kv->shard); /* they waited for these */
 }
 
 static void put_queue_for_room(struct stripe *stripe, const struct put_view *view)
@@ -521,7 +527,7 @@ static void put_refuse_at_stripe(struct stripe *stripe, const struct put_view *v
         memcpy(refusal->reply, view->reply.data, view->reply.count);
     refusal->wait.on_durable = refusal_on_durable;
     stripe->pending_count++;
-    if ((view->request->flags & PUT_EXPECTS_LAST) != 0)
+    if (error == API_WRONG_LAST_SEQUENCE && (view->request->flags & PUT_EXPECTS_LAST) != 0)
         stream_wait_watermark(stripe->stream, &refusal->watermark, number, refusal_on_watermark);
     else if (stripe->stream->is_memory || !store_wait_durable(kv->store, &refusal->wait))
         refusal_on_durable(&refusal->wait);
@@ -616,6 +622,7 @@ static void put_decide(struct stripe *stripe, const struct put_view *view)
                                        view->request->expected, &taken_index)
                        : order_take(stream->order, &stream->taken, kv->shard, false, &taken_index);
     if (seq == 0) {
+        stream_floor_rose(stream); /* it was lowered for the attempt */
         put_refuse_at_stripe(stripe, view, API_WRONG_LAST_SEQUENCE,
                              order_last_taken(stream->order), NULL);
         return;
@@ -784,7 +791,7 @@ static void put_enter(struct put *put, const struct put_view *view, struct bytes
     stripe_put_message(stripe, key, view->request->hash, &message, &put->previous_seq,
                        &put->removed);
     if ((flags & PUT_ROLLUP_ALL) != 0)
-        stripe_purge(stripe, (struct bytes){0}, put->seq - 1, &put->removed);
+        stripe_rollup_all(stripe, put->seq, &put->removed);
     if (stripe->feeds != 0)
         put->is_pinned = stripe_fetch(stripe, put->where, &put->fetch, NULL);
 }
@@ -795,7 +802,8 @@ static enum status put_store(struct put *put, const struct put_view *view)
     struct record record = {
         .type = stripe_message_type(put->stripe->stream),
         .flags = (uint8_t)(stripe_record_flags(put->stripe->stream) |
-                           ((flags & PUT_ROLLUP_KEY) != 0 ? KV_RECORD_IS_ROLLUP : 0)),
+                           ((flags & PUT_ROLLUP_KEY) != 0 ? KV_RECORD_IS_ROLLUP : 0) |
+                           ((flags & PUT_ROLLUP_ALL) != 0 ? KV_RECORD_IS_ROLLUP_ALL : 0)),
         .stream_id = put->stripe->stream->id,
         .seq = put->seq,
         .time_ns = put->time_ns,
@@ -941,6 +949,7 @@ static void put_offer(struct put *put)
         .previous_seq = put->previous_seq,
         .record = &put->fetch.record,
         .removed = &put->removed,
+        .registrations = put->registrations,
     };
     feed_offer(put->stripe, &offer);
     stripe_fetch_release(put->stripe, &put->fetch);
@@ -971,6 +980,7 @@ static void put_on_durable(struct store_wait *wait)
         put_finish(put);
         return;
     }
+    put->registrations = stripe->registrations;
     if (put->is_pinned || stripe_fetch(stripe, put->where, &put->fetch, put_on_fetched))
         put_offer(put);
 }

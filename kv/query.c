@@ -58,6 +58,7 @@ struct lookup {
 
 static void lookup_answer(struct stripe *stripe, const struct question *question,
                           const struct record *record, uint32_t from);
+static void lookup_wait(struct stripe *stripe, struct lookup *lookup);
 
 static struct bytes question_reply(const struct question *question)
 {
@@ -312,9 +313,20 @@ static void lookup_on_fetched(struct store_fetch *fetch, enum status status)
     lookup_finish(lookup);
 }
 
+static void lookup_on_room(struct store_wait *wait)
+{
+    struct lookup *lookup = CONTAINER_OF(wait, struct lookup, wait);
+    lookup_wait(lookup->stripe, lookup);
+}
+
 /* The state seen is not durable yet: answer when it is. */
 static void lookup_wait(struct stripe *stripe, struct lookup *lookup)
 {
+    if (stripe->unwritten_removals > 0) { /* it is not even in a batch */
+        lookup->wait.on_durable = lookup_on_room;
+        store_wait_room(stripe->stream->kv->store, &lookup->wait);
+        return;
+    }
     lookup->wait.on_durable = lookup_on_durable;
     if (!store_wait_durable(stripe->stream->kv->store, &lookup->wait))
         lookup_finish(lookup);
@@ -401,9 +413,13 @@ static bool find_message(const struct stripe *stripe, const struct question *que
 
 static void lookup_absent(struct stripe *stripe, const struct question *question, uint32_t from)
 {
-    if (stripe->pending_removals == 0)
+    /* It may be absent because of something that is not durable yet: a removal, or a put that pushed it out. */
+    bool is_settled = stripe->stream->is_memory ||
+                      (stripe->pending_removals == 0 && question->is_key &&
+                       stripe->stream->config.discard == STREAM_DISCARD_NEW);
+    if (is_settled)
         lookup_answer(stripe, question, NULL, from);
-    else /* it may be absent only because of a removal that is not durable */
+    else
         lookup_wait(stripe, lookup_create(stripe, question, from));
 }
 

@@ -42,6 +42,7 @@ enum {
     KV_RECORD_KEEP_MAX = 128,           /* a stream that keeps more, or all, writes KV_RECORD_MESSAGE */
     KV_RECORD_IS_ROLLUP = 1u << 4,      /* flag of a message: older messages of the key are gone */
     KV_RECORD_IS_BUCKET = 1u << 5,      /* flag: keys are indexed without $KV.<bucket>. */
+    KV_RECORD_IS_ROLLUP_ALL = 1u << 7,  /* flag of a message: everything older of the stream is gone */
     KV_RECORD_IS_STRIPED = 1u << 6,     /* flag: keys lie on all shards, by hash */
 };
 

@@ -295,8 +295,6 @@ void stream_reconfigure(struct stream *stream, struct stream_config *config)
     stream_config_free(&stream->config);
     stream->config = *config;
     *config = (struct stream_config){0};
-    if (stream->stripe != NULL)
-        stripe_apply_limits(stream->stripe);
 }
 
 uint32_t stripe_of_key(uint32_t stripe_count, struct bytes key)

@@ -31,6 +31,7 @@ struct stream {
     struct text prefix_text; /* owns what prefix borrows */
     struct text ack_prefix; /* owns: {"stream":"KV_b","seq": */
     bool is_striped;        /* keys over all shards; decided at creation, for ever */
+    bool is_closing;        /* deleted; it takes nothing more */
     bool is_visible;        /* captures publishes and answers requests */
     bool is_memory;
     struct order *order;    /* shares */
@@ -80,7 +81,7 @@ struct stream *stream_create_recovering(struct kv *kv, uint32_t id, bool is_buck
 void stream_adopt(struct stream *stream, struct stream_config *config, uint64_t created_ns,
                   struct order *order);
 void stream_destroy(struct stream *stream);
-/* Replaces the configuration; takes over its memory. Trims the stripe to a lower history. */
+/* Replaces the configuration; takes over its memory. The caller then applies lower limits (stripe_apply_limits). */
 void stream_reconfigure(struct stream *stream, struct stream_config *config);
 
 /* ---- bucket, stripe, shard: the one place that maps them ---- */

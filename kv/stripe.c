@@ -299,6 +299,13 @@ void stripe_purge(struct stripe *stripe, struct bytes filter, uint64_t upto,
     heap_free(room);
 }
 
+void stripe_rollup_all(struct stripe *stripe, uint64_t seq, struct removed_list *removed)
+{
+    stripe_purge(stripe, (struct bytes){0}, seq - 1, removed);
+    if (stripe->evicted_upto < seq - 1)
+        stripe->evicted_upto = seq - 1; /* whatever is written next says so too */
+}
+
 struct trim_scan {
     struct index_key **keys; /* owns; keys that have too many, gathered before any is touched */
     uint64_t count, capacity;
@@ -367,6 +374,10 @@ static void stripe_on_expiry(struct timer *timer)
     struct stripe *stripe = CONTAINER_OF(timer, struct stripe, expiry);
     struct stream *stream = stripe->stream;
     struct shard *shard = stream->kv->shard;
+    if (!stream->kv->is_open) { /* the log takes nothing yet */
+        timer_start(shard->timers, timer, shard_now_ns(shard) + EXPIRY_RETRY_NS, stripe_on_expiry);
+        return;
+    }
     uint64_t wall = shard_wall_ns(shard);
     struct removed_list removed = {0};
     struct index_key *key;

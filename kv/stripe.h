@@ -44,8 +44,11 @@ struct stripe {
     uint64_t last_time_ns;
     uint64_t pending_count;      /* puts, removals and answers that hold this stripe */
     uint64_t pending_removals;   /* removals whose record is not durable yet */
+    uint64_t unwritten_removals; /* of these, those the log had no room for yet */
     uint64_t feeds;              /* bit i: shard i hears of every durable change */
     uint32_t feed_generations[SHARD_COUNT_MAX];
+    uint64_t feed_starts[SHARD_COUNT_MAX]; /* the registration each feed began with, see feed_offer */
+    uint64_t registrations;
     struct timer expiry;
 };
 
@@ -79,6 +82,8 @@ bool stripe_remove_message(struct stripe *stripe, struct index_key *key, uint64_
 /* Removes what matches the filter (empty: all) with sequences <= upto. */
 void stripe_purge(struct stripe *stripe, struct bytes filter, uint64_t upto,
                   struct removed_list *removed);
+/* Everything older than the message with this sequence goes. */
+void stripe_rollup_all(struct stripe *stripe, uint64_t seq, struct removed_list *removed);
 /* After a change of configuration: trims histories, restarts the expiry. */
 void stripe_apply_limits(struct stripe *stripe);
 

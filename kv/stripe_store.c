@@ -95,7 +95,7 @@ MUST_USE enum status stripe_state_evictions(struct stripe *stripe)
         return STATUS_OK;
     struct record record = {
         .type = KV_RECORD_PURGED,
-        .flags = RECORD_REMOVES | stripe_record_flags(stripe->stream),
+        .flags = RECORD_IS_STATE | stripe_record_flags(stripe->stream),
         .stream_id = stripe->stream->id,
         .seq = stripe->evicted_upto,
         .time_ns = shard_wall_ns(stripe->stream->kv->shard),
@@ -204,6 +204,8 @@ static void replay_message(struct stripe *stripe, const struct record *record, l
     struct removed_list removed = {0};
     uint64_t previous;
     stripe_put_message(stripe, key, hash, &message, &previous, &removed);
+    if ((record->flags & KV_RECORD_IS_ROLLUP_ALL) != 0)
+        stripe_rollup_all(stripe, record->seq, &removed);
     removed_list_free(&removed);
 }
 
@@ -249,7 +251,11 @@ void stripe_replay(struct stripe *stripe, const struct record *record, location 
     switch (record->type) {
     case KV_RECORD_REMOVED: replay_removed(stripe, record); break;
     case KV_RECORD_STATE: replay_state(stripe, record); break;
-    case KV_RECORD_PURGED: stripe_purge(stripe, record->key, record->seq, &removed); break;
+    case KV_RECORD_PURGED:
+        stripe_purge(stripe, record->key, record->seq, &removed);
+        if ((record->flags & RECORD_IS_STATE) != 0 && record->seq > stripe->evicted_upto)
+            stripe->evicted_upto = stripe->evicted_stated = record->seq;
+        break;
     default: break;
     }
     if (record->seq > stripe->last_seq) { /* also a message that something newer has pushed out */

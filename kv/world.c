@@ -5,7 +5,9 @@
  *
  *     each shard     reads its log ─► streams without configuration, their stripes ─► report: last sequences, highest id
  *     home shard     all reports ─► where the old logs end is written down ─► every stream's configuration to every shard ─► begin
- *     each shard     adopts, drops what no configuration names, begins to append ─► ready
+ *     each shard     adopts, drops what no configuration names ─► has counted what lives
+ *     home shard     all have counted ─► begin (not before: a segment is recycled when no shard's records live in it)
+ *     each shard     begins to append ─► ready
  *     home shard     all are ready ─► open to all
  *
  * Runs on: as told; what is shared (struct kv_world) is written before the shards start and only read afterwards.
@@ -36,7 +38,10 @@ struct kv_world {
 };
 
 /* The home shard's sums while the others recover. */
+enum recovery_stage { RECOVERY_ADOPTING, RECOVERY_BEGINNING, RECOVERY_OPEN };
+
 struct recovery {
+    enum recovery_stage stage;
     uint32_t waiting;
     struct store_recovery sum;
     uint64_t *last_seqs; /* owns: by stream id */
@@ -181,9 +186,9 @@ static uint64_t recovery_last_seq(void *context, uint32_t stream_id)
     return stream_id < recovery->capacity ? recovery->last_seqs[stream_id] : 0;
 }
 
-struct begin { /* home to all: adopt is done, begin; and later: all have begun */
+struct stage { /* home to all: now comes this */
     struct store_recovery recovery;
-    uint64_t is_open;
+    uint64_t stage;
 };
 
 static void kv_on_restate(void *context, uint32_t stream_id)
@@ -201,43 +206,48 @@ static void drop_orphans(struct kv *kv)
     }
 }
 
-static void recovery_on_begun(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
+static void recovery_on_done(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
 
 static void figures_touch(struct kv *kv);
 
-static void kv_on_begin(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
+/* What the stage's messages before this one asked for (catalog_adopt_all) is done: they came in order. */
+static void kv_on_stage(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
 {
     (void)bytes;
     (void)from;
-    struct begin *begin = payload;
+    struct stage *stage = payload;
     struct kv *kv = kv_of(shard);
-    if (begin->is_open) {
-        kv->is_open = begin->recovery.status == STATUS_OK;
+    if (stage->stage == RECOVERY_OPEN) {
+        kv->is_open = stage->recovery.status == STATUS_OK;
         figures_touch(kv);
-        kv->on_ready(kv->ready_context, &begin->recovery);
+        kv->on_ready(kv->ready_context, &stage->recovery);
         return;
     }
-    drop_orphans(kv);
-    store_start(kv->store, kv, kv_on_restate);
-    mailbox_send(shard, KV_HOME_SHARD, recovery_on_begun, NULL, 0);
+    if (stage->stage == RECOVERY_ADOPTING)
+        drop_orphans(kv);
+    else
+        store_start(kv->store, kv, kv_on_restate);
+    mailbox_send(shard, KV_HOME_SHARD, recovery_on_done, NULL, 0);
 }
 
-static void recovery_tell_all(struct kv *kv, bool is_open)
+static void recovery_tell_all(struct kv *kv, enum recovery_stage stage)
 {
-    struct begin begin = {kv->recovery->sum, is_open};
+    struct stage message = {kv->recovery->sum, stage};
+    kv->recovery->stage = stage;
+    kv->recovery->waiting = kv->shard->count;
     for (uint32_t i = kv->shard->count; i-- > 0;)
-        mailbox_send(kv->shard, i, kv_on_begin, &begin, sizeof begin);
+        mailbox_send(kv->shard, i, kv_on_stage, &message, sizeof message);
 }
 
 static void recovery_end(struct kv *kv)
 {
-    recovery_tell_all(kv, true);
+    recovery_tell_all(kv, RECOVERY_OPEN);
     heap_free(kv->recovery->last_seqs);
     heap_free(kv->recovery);
     kv->recovery = NULL;
 }
 
-static void recovery_on_begun(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
+static void recovery_on_done(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
 {
     (void)payload;
     (void)bytes;
@@ -245,6 +255,10 @@ static void recovery_on_begun(struct shard *shard, void *payload, uint32_t bytes
     struct kv *kv = kv_of(shard);
     if (--kv->recovery->waiting > 0)
         return;
+    if (kv->recovery->stage == RECOVERY_ADOPTING) {
+        recovery_tell_all(kv, RECOVERY_BEGINNING);
+        return;
+    }
     directory_restore_all(kv);
     recovery_end(kv);
 }
@@ -271,8 +285,7 @@ static void recovery_on_report(struct shard *shard, void *payload, uint32_t byte
         return;
     }
     catalog_adopt_all(kv, recovery_last_seq, recovery);
-    recovery->waiting = shard->count;
-    recovery_tell_all(kv, false);
+    recovery_tell_all(kv, RECOVERY_ADOPTING);
 }
 
 /* ---- life of a shard's kv ---- */

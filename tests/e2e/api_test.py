@@ -12,6 +12,7 @@ import random
 import re
 import threading
 import time
+import unittest
 
 from harness import (DEADLINE_S, SECOND_NS, Client, Server, ServerTest, bucket_config, expected,
                      main, poll_until, server_is_pail)
@@ -1666,6 +1667,59 @@ class Restarts(ApiTest):
             self.server.start(self.server.port)
             self.client = self.connect()
             self.assertEqual(self.client.direct_get(self.bucket, "k").data, str(number).encode())
+
+    def restart(self):
+        self.server.kill()
+        self.server.start(self.server.port)
+        self.client = self.connect()
+
+    @unittest.skipUnless(server_is_pail(), "nats-server differs here")
+    def test_what_discard_old_evicted_stays_away(self):
+        name = "EVICTS"
+        self.client.api_ok("STREAM.CREATE." + name, {"name": name, "subjects": ["ev.>"],
+                                                     "max_msgs": 3})
+        for number in range(6):
+            self.assertEqual(self.client.request("ev.%d" % number, b"v").json()["seq"], number + 1)
+        self.client.api_ok("STREAM.MSG.DELETE." + name, {"seq": 5})
+        before = self.client.api_ok("STREAM.INFO." + name)["state"]
+        self.assertEqual((before["messages"], before["first_seq"]), (2, 4))
+        self.restart()
+        self.assertEqual(self.client.api_ok("STREAM.INFO." + name)["state"], before)
+
+    @unittest.skipUnless(server_is_pail(), "nats-server differs here")
+    def test_the_last_sequence_outlives_all_messages(self):
+        self.create(max_age=SECOND_NS, duplicate_window=SECOND_NS)
+        self.put_all("abcdefghij")
+        poll_until(lambda: self.state()["messages"] == 0, 5, "everything to expire")
+        self.restart()
+        self.assertEqual(self.state()["last_seq"], 10)
+        self.assertEqual(self.put("a", "x"), 11)
+
+    @unittest.skipUnless(server_is_pail(), "nats-server differs here")
+    def test_a_longer_history_does_not_bring_back_what_the_shorter_one_removed(self):
+        config = self.create(max_msgs_per_subject=1)["config"]
+        self.put_all("aaab")
+        config.update(max_msgs_per_subject=5)
+        self.client.api_ok("STREAM.UPDATE." + self.stream, config)
+        self.put_all("ab")
+        stored = self.stored()
+        self.assertEqual([seq for seq, _ in stored], [3, 4, 5, 6])
+        self.restart()
+        self.assertEqual(self.stored(), stored)
+
+    @unittest.skipUnless(server_is_pail(), "nats-server differs here")
+    def test_more_subjects_than_an_answer_takes_are_refused_and_hurt_nobody(self):
+        self.create()
+        filler = "x" * 3900
+        for first in range(0, 10000, 500):
+            replies = [self.client.put_start(self.bucket, "%s%d" % (filler, first + i))
+                       for i in range(500)]
+            for reply in replies:
+                self.assertIn("seq", self.client.answer(reply).json())
+        answer = self.client.api("STREAM.INFO." + self.stream, {"subjects_filter": ">"})
+        self.assertIn("error", answer.keys())
+        self.assertEqual(answer["error"]["err_code"], 10051)
+        self.assertEqual(self.state()["messages"], 10000)
 
     def test_a_consumer_on_disk_outlives_a_kill(self):
         """Watches of nats.js have one, and would be blind for a minute if it were gone."""
