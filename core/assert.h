@@ -4,10 +4,10 @@
 #ifndef CORE_ASSERT_H
 #define CORE_ASSERT_H
 
-#define ASSERT(condition)                                        \
-    do {                                                         \
-        if (__builtin_expect(!(condition), 0))                   \
-            assert_failed(#condition, __FILE__, __LINE__);       \
+#define ASSERT(condition)                                  \
+    do {                                                   \
+        if (__builtin_expect(!(condition), 0))             \
+            assert_failed(#condition, __FILE__, __LINE__); \
     } while (0)
 
 __attribute__((noreturn, cold)) void assert_failed(const char *condition, const char *file,

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 /* Borrows; `data` may be NULL when count is 0. Not terminated. */
 struct bytes {
@@ -37,8 +37,8 @@ static inline bool bytes_equal(struct bytes a, struct bytes b)
 
 static inline bool bytes_start_with(struct bytes bytes, struct bytes prefix)
 {
-    return bytes.count >= prefix.count &&
-           (prefix.count == 0 || memcmp(bytes.data, prefix.data, prefix.count) == 0);
+    return bytes.count >= prefix.count
+           && (prefix.count == 0 || memcmp(bytes.data, prefix.data, prefix.count) == 0);
 }
 
 /* What is left after the first `count` bytes; count must not exceed bytes.count. */

@@ -30,9 +30,9 @@ void diag_line(enum diag_level level, const char *format, ...)
 #define diag_info(...) diag_line(DIAG_INFO, __VA_ARGS__)
 #define diag_warn(...) diag_line(DIAG_WARN, __VA_ARGS__)
 #define diag_error(...) diag_line(DIAG_ERROR, __VA_ARGS__)
-#define diag_debug(...)                    \
-    do {                                   \
-        if (diag_is_on(DIAG_DEBUG))        \
+#define diag_debug(...)                         \
+    do {                                        \
+        if (diag_is_on(DIAG_DEBUG))             \
             diag_line(DIAG_DEBUG, __VA_ARGS__); \
     } while (0)
 

@@ -22,12 +22,12 @@ struct json *json_parse(struct bytes text, struct bytes *rest_out, const char **
 void json_free(struct json *json);
 
 enum json_type json_type(const struct json *json);
-const char *json_type_words(enum json_type type); /* "string", "number", … */
+const char *json_type_words(enum json_type type);                  /* "string", "number", … */
 const struct json *json_first(const struct json *array_or_object); /* NULL when empty */
 const struct json *json_next(const struct json *element);
-struct bytes json_name(const struct json *member);  /* of an object's member */
-struct bytes json_string(const struct json *json);  /* JSON_STRING only; escapes decoded */
-bool json_bool(const struct json *json);            /* JSON_BOOL only */
+struct bytes json_name(const struct json *member); /* of an object's member */
+struct bytes json_string(const struct json *json); /* JSON_STRING only; escapes decoded */
+bool json_bool(const struct json *json);           /* JSON_BOOL only */
 /* False when the value is no number, not whole, or out of range. */
 bool json_i64(const struct json *json, int64_t *number_out);
 bool json_u64(const struct json *json, uint64_t *number_out);

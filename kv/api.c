@@ -23,7 +23,7 @@ struct endpoint {
     uint8_t names;      /* tokens that must follow: 0 none, 1 stream, 2 stream and consumer */
     bool takes_tail;    /* further tokens are the endpoint's */
     const char *type;
-    endpoint_fn *run;   /* NULL: the home shard's, see route */
+    endpoint_fn *run; /* NULL: the home shard's, see route */
 };
 
 static void run_clustered(struct request *request)
@@ -99,9 +99,9 @@ static bool level_is_reached(const struct msg *msg)
 {
     struct bytes value;
     uint64_t level;
-    if (msg->headers.count == 0 ||
-        !msg_header(msg->headers, BYTES_LITERAL("Nats-Required-Api-Level"), &value) ||
-        value.count == 0)
+    if (msg->headers.count == 0
+        || !msg_header(msg->headers, BYTES_LITERAL("Nats-Required-Api-Level"), &value)
+        || value.count == 0)
         return true;
     return text_parse_u64(value, &level) && level <= KV_API_LEVEL;
 }
@@ -109,8 +109,7 @@ static bool level_is_reached(const struct msg *msg)
 static void refuse_level(struct kv *kv, const char *type, const struct origin *origin,
                          const struct msg *msg)
 {
-    request_fail_with(request_create(kv, type, origin, msg, (struct bytes){0}),
-                      API_REQUIRED_LEVEL);
+    request_fail_with(request_create(kv, type, origin, msg, (struct bytes){0}), API_REQUIRED_LEVEL);
 }
 
 static void run_at_home(struct kv *kv, const char *type, const struct msg *msg,
@@ -165,9 +164,9 @@ static enum kv_take api_direct_get(struct kv *kv, const struct origin *origin,
 {
     struct bytes stream_name = take_token(&rest);
     struct stream *stream = stream_by_name(&kv->streams, stream_name);
-    if (stream == NULL || !stream->is_visible || !stream->config.allow_direct ||
-        (rest.count == 0 && msg->subject.data[msg->subject.count - 1] == '.') ||
-        (rest.count > 0 && has_empty_token(rest)))
+    if (stream == NULL || !stream->is_visible || !stream->config.allow_direct
+        || (rest.count == 0 && msg->subject.data[msg->subject.count - 1] == '.')
+        || (rest.count > 0 && has_empty_token(rest)))
         return KV_NONE;
     if (msg->reply.count == 0)
         return KV_TAKEN;
@@ -192,11 +191,10 @@ enum kv_take api_publish(struct kv *kv, const struct origin *origin, const struc
         return consumers_on_flow_control(kv, msg->subject) ? KV_TAKEN : KV_NONE;
     if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.API.DIRECT.GET.")))
         return api_direct_get(kv, origin, msg, bytes_after(msg->subject, sizeof direct - 1));
-    if (!bytes_start_with(msg->subject, BYTES_LITERAL("$JS.API.")) ||
-        has_empty_token(msg->subject))
+    if (!bytes_start_with(msg->subject, BYTES_LITERAL("$JS.API.")) || has_empty_token(msg->subject))
         return KV_NONE;
-    if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.API.CONSUMER.MSG.NEXT.")) ||
-        bytes_equal(msg->subject, BYTES_LITERAL("$JS.API.DIRECT.GET")))
+    if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.API.CONSUMER.MSG.NEXT."))
+        || bytes_equal(msg->subject, BYTES_LITERAL("$JS.API.DIRECT.GET")))
         return KV_NONE;
     api_request(kv, origin, msg, bytes_after(msg->subject, 8));
     return KV_TAKEN;

@@ -52,19 +52,24 @@ void api_error_append(struct text *text, const struct api_failure *failure)
 enum api_error api_error_of(enum status status)
 {
     switch (status) {
-    case STATUS_OK: return API_OK;
-    case STATUS_NOT_FOUND: return API_STREAM_NOT_FOUND;
-    case STATUS_EXISTS: return API_STREAM_NAME_EXISTS;
+    case STATUS_OK:
+        return API_OK;
+    case STATUS_NOT_FOUND:
+        return API_STREAM_NOT_FOUND;
+    case STATUS_EXISTS:
+        return API_STREAM_NAME_EXISTS;
     case STATUS_BUSY:
     case STATUS_NO_SPACE:
-    case STATUS_NO_MEMORY: return API_INSUFFICIENT_RESOURCES;
+    case STATUS_NO_MEMORY:
+        return API_INSUFFICIENT_RESOURCES;
     case STATUS_IO:
     case STATUS_CORRUPT:
     case STATUS_CANCELLED:
     case STATUS_UNSUPPORTED:
     case STATUS_PERMISSION:
     case STATUS_INVALID:
-    case STATUS_COUNT: break;
+    case STATUS_COUNT:
+        break;
     }
     return API_STREAM_GENERAL;
 }

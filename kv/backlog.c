@@ -82,8 +82,8 @@ void backlog_insert(struct backlog *backlog, uint64_t seq, uint32_t stripe)
 bool backlog_kill(struct backlog *backlog, uint64_t seq)
 {
     uint64_t at = backlog_search(backlog, seq);
-    if (at == backlog->count || backlog->entries[at] >> SEQ_SHIFT != seq ||
-        (backlog->entries[at] & (DELIVERED | DEAD)) != 0)
+    if (at == backlog->count || backlog->entries[at] >> SEQ_SHIFT != seq
+        || (backlog->entries[at] & (DELIVERED | DEAD)) != 0)
         return false;
     backlog->entries[at] |= DEAD;
     ASSERT(backlog->alive > 0);

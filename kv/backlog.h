@@ -11,11 +11,11 @@
 #include "core/heap.h"
 
 struct backlog {
-    struct heap *heap;  /* borrows */
-    uint64_t *entries;  /* owns: sequence, stripe (6 bits), delivered and dead (1 bit each) */
+    struct heap *heap; /* borrows */
+    uint64_t *entries; /* owns: sequence, stripe (6 bits), delivered and dead (1 bit each) */
     uint64_t count, capacity;
-    uint64_t next;      /* index of the first not yet looked at for delivery */
-    uint64_t alive;     /* neither delivered nor dead: what num_pending counts */
+    uint64_t next;  /* index of the first not yet looked at for delivery */
+    uint64_t alive; /* neither delivered nor dead: what num_pending counts */
 };
 
 void backlog_clear(struct backlog *backlog); /* frees the entries */

@@ -27,7 +27,7 @@ struct operation {
     struct stream_past past;
     uint32_t stream_id;
     bool is_begun;
-    bool is_memory; /* of a stream that goes: it has no record */
+    bool is_memory;      /* of a stream that goes: it has no record */
     bool is_trimming;    /* an update lowers the history */
     struct order *order; /* of a stream that goes */
     struct gather gather;
@@ -40,8 +40,9 @@ struct catalog_entry {
     bool is_there;
     uint64_t created_ns;
     struct stream_past past;
-    uint64_t trimmed_upto; /* up to here a change of the configuration, or recovery, trimmed to the history in force */
-    struct text config;    /* JSON */
+    uint64_t
+        trimmed_upto; /* up to here a change of the configuration, or recovery, trimmed to the history in force */
+    struct text config; /* JSON */
 };
 
 struct catalog {
@@ -117,8 +118,7 @@ static void step_on_room(struct store_wait *wait)
     step_write_state(CONTAINER_OF(wait, struct step_wait, wait));
 }
 
-static struct step_wait *step_wait_create(struct stream *stream, struct gather *gather,
-                                          uint32_t to)
+static struct step_wait *step_wait_create(struct stream *stream, struct gather *gather, uint32_t to)
 {
     struct step_wait *step = heap_alloc_zeroed(stream->kv->shard->heap, sizeof *step);
     step->kv = stream->kv;
@@ -148,9 +148,8 @@ static uint32_t stripes_of(const struct kv *kv, const struct stream_past *past)
 static void step_make(struct kv *kv, const struct step_message *message,
                       struct stream_config *config, uint32_t from)
 {
-    struct stream *stream =
-        stream_create(kv, message->stream_id, config, message->created_ns,
-                      stripes_of(kv, &message->past), message->order);
+    struct stream *stream = stream_create(kv, message->stream_id, config, message->created_ns,
+                                          stripes_of(kv, &message->past), message->order);
     stream->is_striped = message->past.is_striped != 0;
     if (stream->stripe == NULL || stream->is_memory)
         step_answer(kv, message->gather, from);
@@ -184,7 +183,6 @@ static void step_configure(struct stream *stream, const struct step_message *mes
                            struct stream_config *config, uint32_t from)
 {
     struct kv *kv = stream->kv;
-    gathering_flush(kv);
     stream_reconfigure(stream, config);
     if (stream->stripe == NULL) {
         step_answer(kv, message->gather, from);
@@ -277,15 +275,24 @@ static void catalog_on_step(struct shard *shard, void *payload, uint32_t bytes, 
     if (bytes > sizeof *message)
         config_parse(&config, bytes_of(message + 1, bytes - sizeof *message));
     switch (message->step) {
-    case STEP_MAKE: step_make(kv, message, &config, from); break;
+    case STEP_MAKE:
+        step_make(kv, message, &config, from);
+        break;
     case STEP_SHOW:
         stream->is_visible = true;
         step_answer(kv, message->gather, from);
         break;
-    case STEP_CONFIGURE: step_configure(stream, message, &config, from); break;
-    case STEP_CLOSE: step_close(stream, message->gather, from); break;
-    case STEP_ADOPT: step_adopt(kv, message, &config); break;
-    default: ASSERT(false);
+    case STEP_CONFIGURE:
+        step_configure(stream, message, &config, from);
+        break;
+    case STEP_CLOSE:
+        step_close(stream, message->gather, from);
+        break;
+    case STEP_ADOPT:
+        step_adopt(kv, message, &config);
+        break;
+    default:
+        ASSERT(false);
     }
     stream_config_free(&config);
 }
@@ -364,9 +371,8 @@ static void operation_step(struct operation *operation, uint32_t step, struct or
         stream_config_append(&json, &operation->config, false);
     operation->gather = (struct gather){.on_part = part_ignore, .on_done = on_done};
     for (uint32_t i = 0; i < kv->shard->count; i++) {
-        struct step_message *message =
-            gather_ask(kv, &operation->gather, i, catalog_on_step,
-                       (uint32_t)(sizeof *message + json.count));
+        struct step_message *message = gather_ask(kv, &operation->gather, i, catalog_on_step,
+                                                  (uint32_t)(sizeof *message + json.count));
         *message = (struct step_message){
             .gather = &operation->gather,
             .order = order,
@@ -431,8 +437,7 @@ static void operation_on_state(void *context, const struct stream_state *state, 
 
 static void operation_answer_state(struct operation *operation)
 {
-    struct stream *stream =
-        stream_by_id(&operation->catalog->kv->streams, operation->stream_id);
+    struct stream *stream = stream_by_id(&operation->catalog->kv->streams, operation->stream_id);
     stream_state_gather(stream, (struct bytes){0}, false, operation, operation_on_state);
 }
 
@@ -473,8 +478,9 @@ static bool create_check(struct operation *operation, struct api_failure *failur
     struct bytes name = text_bytes(&config->name);
     if (!bytes_equal(name, text_bytes(&operation->request->stream_name)))
         return api_fail(failure, API_STREAM_MISMATCH, NULL);
-    if (name.count > 0 && (memchr(name.data, '\\', name.count) != NULL ||
-                           memchr(name.data, '/', name.count) != NULL))
+    if (name.count > 0
+        && (memchr(name.data, '\\', name.count) != NULL
+            || memchr(name.data, '/', name.count) != NULL))
         return api_fail(failure, API_STREAM_NAME_PATH, NULL);
     if (config->sealed)
         return api_fail(failure, API_STREAM_INVALID_CONFIG,
@@ -497,8 +503,7 @@ static void create_run(struct operation *operation)
         operation_fail(operation, &failure);
         return;
     }
-    struct stream *existing =
-        stream_by_name(&kv->streams, text_bytes(&operation->config.name));
+    struct stream *existing = stream_by_name(&kv->streams, text_bytes(&operation->config.name));
     if (!create_is_allowed(operation, existing, &failure)) {
         operation_fail(operation, &failure);
         return;
@@ -656,8 +661,8 @@ static bool body_is_empty(struct request *request)
     struct bytes rest;
     const char *why;
     struct json *json = json_parse(text_bytes(&request->payload), &rest, &why);
-    bool is_empty = json != NULL && rest.count == 0 && json_type(json) == JSON_OBJECT &&
-                    json_first(json) == NULL;
+    bool is_empty = json != NULL && rest.count == 0 && json_type(json) == JSON_OBJECT
+                    && json_first(json) == NULL;
     json_free(json);
     return is_empty;
 }
@@ -696,9 +701,9 @@ static bool operation_read(struct operation *operation)
         operation_end(operation);
         return false;
     }
-    if (request->json == NULL ||
-        stream_config_read(&operation->config, request->json,
-                           kv_world_options(request->kv->world)->is_strict, &failure))
+    if (request->json == NULL
+        || stream_config_read(&operation->config, request->json,
+                              kv_world_options(request->kv->world)->is_strict, &failure))
         return true;
     operation_fail(operation, &failure);
     return false;
@@ -710,8 +715,8 @@ static bool operation_has_space(struct operation *operation)
     struct kv *kv = operation->catalog->kv;
     for (uint32_t i = 0; i < kv->shard->count; i++) {
         enum store_space space = store_directory_space(kv_world_directory(kv->world), i);
-        if (space == STORE_SPACE_NONE ||
-            (space == STORE_SPACE_LOW && operation->kind == OPERATION_CREATE)) {
+        if (space == STORE_SPACE_NONE
+            || (space == STORE_SPACE_LOW && operation->kind == OPERATION_CREATE)) {
             struct api_failure failure = {.error = API_INSUFFICIENT_RESOURCES};
             operation_fail(operation, &failure);
             return false;
@@ -725,9 +730,15 @@ static void operation_begin(struct operation *operation)
     if (!operation_has_space(operation) || !operation_read(operation))
         return;
     switch (operation->kind) {
-    case OPERATION_CREATE: create_run(operation); break;
-    case OPERATION_UPDATE: update_run(operation); break;
-    case OPERATION_DELETE: delete_run(operation); break;
+    case OPERATION_CREATE:
+        create_run(operation);
+        break;
+    case OPERATION_UPDATE:
+        update_run(operation);
+        break;
+    case OPERATION_DELETE:
+        delete_run(operation);
+        break;
     }
 }
 
@@ -747,8 +758,7 @@ static void catalog_run(struct catalog *catalog)
 static const char *const operation_types[] = {"stream_create_response", "stream_update_response",
                                               "stream_delete_response"};
 
-static void catalog_on_operation(struct shard *shard, void *payload, uint32_t bytes,
-                                 uint32_t from)
+static void catalog_on_operation(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
 {
     (void)bytes;
     (void)from;
@@ -762,8 +772,8 @@ static void catalog_on_operation(struct shard *shard, void *payload, uint32_t by
     struct operation *operation = heap_alloc_zeroed(shard->heap, sizeof *operation);
     operation->catalog = catalog;
     operation->kind = (enum operation_kind)message->kind;
-    operation->request = request_create(kv, operation_types[message->kind],
-                                        &(struct origin){0}, &msg, name);
+    operation->request =
+        request_create(kv, operation_types[message->kind], &(struct origin){0}, &msg, name);
     *catalog->tail = operation;
     catalog->tail = &operation->next;
     catalog_run(catalog);
@@ -877,11 +887,10 @@ void catalog_adopt_all(struct kv *kv, uint64_t (*last_seq_of)(void *context, uin
         struct order *order = heap_alloc_aligned(kv->shard->heap, sizeof *order, 64);
         order_init(order, next);
         for (uint32_t i = 0; i < kv->shard->count; i++) {
-            struct step_message *message =
-                mailbox_reserve(kv->shard, i, catalog_on_step,
-                                (uint32_t)(sizeof *message + entry->config.count));
-            *message = (struct step_message){NULL, order,  entry->created_ns,
-                                             entry->past, id, STEP_ADOPT};
+            struct step_message *message = mailbox_reserve(
+                kv->shard, i, catalog_on_step, (uint32_t)(sizeof *message + entry->config.count));
+            *message =
+                (struct step_message){NULL, order, entry->created_ns, entry->past, id, STEP_ADOPT};
             memcpy(message + 1, entry->config.data, entry->config.count);
         }
     }

@@ -15,13 +15,13 @@
 #include "kv/directory.h"
 
 enum {
-    CONSUMER_QUEUE_MAX = 8192,           /* records */
+    CONSUMER_QUEUE_MAX = 8192, /* records */
     CONSUMER_QUEUE_BYTES_MAX = 8 << 20,
     CONSUMER_GATHER_MAX = 8 * CONSUMER_QUEUE_MAX, /* the same while the list is being made */
     CONSUMER_GATHER_BYTES_MAX = 64 << 20,
-    CONSUMER_BURST_MAX = 1024,           /* deliveries in one pump; then the others' turn */
-    QUEUED_BYTES_EVERY = 32,             /* deliveries between two looks at the connection */
-    FLOW_WINDOW_START = 2 << 20,         /* jetstream-consumers.md section 7.5 */
+    CONSUMER_BURST_MAX = 1024,   /* deliveries in one pump; then the others' turn */
+    QUEUED_BYTES_EVERY = 32,     /* deliveries between two looks at the connection */
+    FLOW_WINDOW_START = 2 << 20, /* jetstream-consumers.md section 7.5 */
     FLOW_WINDOW_MAX = 32 << 20,
 };
 #define NS_PER_SECOND UINT64_C(1000000000)
@@ -59,9 +59,9 @@ struct consumer {
     bool is_closing; /* freed when nothing is outstanding */
     bool is_active;  /* somebody subscribes */
     bool is_pumping;
-    bool is_started; /* the create request was answered; positions are set */
+    bool is_started;  /* the create request was answered; positions are set */
     bool is_restored; /* positions are those of an earlier process */
-    bool is_overrun; /* while gathering: the feed brought more than the queue takes */
+    bool is_overrun;  /* while gathering: the feed brought more than the queue takes */
 
     enum listing_kind kind; /* of the gathering under way */
     uint64_t from_seq, from_time_ns;
@@ -81,8 +81,9 @@ struct consumer {
     uint64_t dropped_from;  /* sequence of the first record that did not fit the queue; 0: none */
     struct backlog dropped; /* those, as long as they are there; counted, then gathered anew */
 
-    uint64_t min_seq;       /* nothing below is delivered */
-    uint64_t consumer_seq, stream_seq; /* last delivered; stream_seq starts at the position before the first */
+    uint64_t min_seq; /* nothing below is delivered */
+    uint64_t consumer_seq,
+        stream_seq; /* last delivered; stream_seq starts at the position before the first */
     uint64_t last_active_ns;
 
     uint64_t flow_window, flow_bytes, flow_covered;
@@ -90,8 +91,8 @@ struct consumer {
     char flow_id[5]; /* empty: no request is out */
 
     struct timer heartbeat, inactive, burst, position;
-    bool is_kept, was_kept;   /* outlives the process; its first position was told */
-    uint64_t kept_seq;        /* consumer_seq as last told to the directory */
+    bool is_kept, was_kept; /* outlives the process; its first position was told */
+    uint64_t kept_seq;      /* consumer_seq as last told to the directory */
     uint64_t last_sent_ns;
     void *context;
     void (*on_ready)(void *context, struct consumer *consumer);
@@ -229,10 +230,14 @@ static void table_remove(struct kv *kv, struct consumer *consumer)
 static enum listing_kind listing_kind_of(const struct consumer *consumer)
 {
     switch (consumer->config.deliver_policy) {
-    case DELIVER_LAST: return LISTING_LAST;
-    case DELIVER_NEW: return LISTING_NONE;
-    case DELIVER_LAST_PER_SUBJECT: return LISTING_PER_KEY;
-    default: return LISTING_ALL;
+    case DELIVER_LAST:
+        return LISTING_LAST;
+    case DELIVER_NEW:
+        return LISTING_NONE;
+    case DELIVER_LAST_PER_SUBJECT:
+        return LISTING_PER_KEY;
+    default:
+        return LISTING_ALL;
     }
 }
 
@@ -252,8 +257,8 @@ static bool consumer_wants_all(const struct consumer *consumer)
 /* Whether a record of the stream is for this consumer. */
 static bool consumer_wants(const struct consumer *consumer, const struct feed_record *record)
 {
-    return consumer->wants_all ||
-           consumer_config_matches(&consumer->config, feed_record_subject(record));
+    return consumer->wants_all
+           || consumer_config_matches(&consumer->config, feed_record_subject(record));
 }
 
 static struct consumer *consumer_new(struct stream *stream, struct consumer_config *config,
@@ -358,8 +363,7 @@ static void queue_push(struct queue *queue, struct heap *heap, struct feed_recor
 static struct feed_record *queue_pop(struct queue *queue)
 {
     while (queue->first < queue->end) {
-        struct feed_record *record =
-            queue->entries[queue->first++ & (queue->capacity - 1)].record;
+        struct feed_record *record = queue->entries[queue->first++ & (queue->capacity - 1)].record;
         if (record == NULL)
             continue;
         queue->alive--;
@@ -371,9 +375,8 @@ static struct feed_record *queue_pop(struct queue *queue)
 
 static uint64_t queue_next_seq(const struct queue *queue)
 {
-    return queue->first == queue->end
-               ? UINT64_MAX
-               : queue->entries[queue->first & (queue->capacity - 1)].seq;
+    return queue->first == queue->end ? UINT64_MAX
+                                      : queue->entries[queue->first & (queue->capacity - 1)].seq;
 }
 
 /* The message was removed from the stream; true: it was queued. */
@@ -472,8 +475,7 @@ static void gather_on_part(struct gather *gather, const void *payload, uint32_t 
     uint32_t stripe = (from + count - consumer->stream->id % count) % count;
     for (uint64_t i = 0; i < part->count; i++)
         backlog_add(&consumer->backlog, seqs[i], stripe);
-    if (part->first_seq != 0 &&
-        (consumer->first_seq == 0 || part->first_seq < consumer->first_seq))
+    if (part->first_seq != 0 && (consumer->first_seq == 0 || part->first_seq < consumer->first_seq))
         consumer->first_seq = part->first_seq;
     if (part->last_seq > consumer->gathered_upto)
         consumer->gathered_upto = part->last_seq;
@@ -481,8 +483,9 @@ static void gather_on_part(struct gather *gather, const void *payload, uint32_t 
 
 static bool consumer_lists_per_key(const struct consumer *consumer)
 {
-    return consumer->config.deliver_policy == DELIVER_LAST_PER_SUBJECT && consumer->kind == LISTING_PER_KEY &&
-           consumer->stream->config.messages_per_subject_max != 1;
+    return consumer->config.deliver_policy == DELIVER_LAST_PER_SUBJECT
+           && consumer->kind == LISTING_PER_KEY
+           && consumer->stream->config.messages_per_subject_max != 1;
 }
 
 /* One record that the list may have missed, in sequence order. */
@@ -491,9 +494,8 @@ static void fold_record(struct consumer *consumer, const struct feed_record *rec
     struct backlog *backlog = &consumer->backlog;
     for (uint32_t i = 0; i < record->removed_count; i++)
         (void)backlog_kill(backlog, record->removed[i]);
-    if (consumer->kind == LISTING_NONE || record->seq < consumer->from_seq ||
-        record->time_ns < consumer->from_time_ns ||
-        !consumer_wants(consumer, record))
+    if (consumer->kind == LISTING_NONE || record->seq < consumer->from_seq
+        || record->time_ns < consumer->from_time_ns || !consumer_wants(consumer, record))
         return;
     if (consumer_lists_per_key(consumer)) {
         if (record->previous_seq > record->seq)
@@ -503,8 +505,7 @@ static void fold_record(struct consumer *consumer, const struct feed_record *rec
     struct bytes subject = feed_record_subject(record);
     char room[STREAM_KEY_ROOM];
     struct bytes key = stream_key_of(consumer->stream, subject, room);
-    backlog_insert(backlog, record->seq,
-                   stripe_of_key(consumer->stream->stripe_count, key));
+    backlog_insert(backlog, record->seq, stripe_of_key(consumer->stream->stripe_count, key));
 }
 
 /* A record above the list: what it pushed out, and whether it is wanted. */
@@ -514,7 +515,8 @@ static void consumer_take_live(struct consumer *consumer, struct feed_record *re
         consumer_on_removed(consumer, &record->removed[i], 1);
     if (record->seq < consumer->min_seq || !consumer_wants(consumer, record))
         return;
-    if (consumer->dropped_from == 0 && queue_is_full(&consumer->queue, CONSUMER_QUEUE_MAX, CONSUMER_QUEUE_BYTES_MAX))
+    if (consumer->dropped_from == 0
+        && queue_is_full(&consumer->queue, CONSUMER_QUEUE_MAX, CONSUMER_QUEUE_BYTES_MAX))
         consumer->dropped_from = record->seq;
     if (consumer->dropped_from != 0)
         backlog_add(&consumer->dropped, record->seq, 0);
@@ -570,19 +572,22 @@ static uint64_t consumer_position(const struct consumer *consumer)
 {
     uint64_t last = consumer->gathered_upto;
     uint64_t first = consumer->first_seq != 0 ? consumer->first_seq : last + 1;
-    uint64_t member =
-        consumer->backlog.count > 0 ? backlog_seq(&consumer->backlog, 0) : UINT64_MAX;
+    uint64_t member = consumer->backlog.count > 0 ? backlog_seq(&consumer->backlog, 0) : UINT64_MAX;
     switch (consumer->config.deliver_policy) {
-    case DELIVER_NEW: return last;
-    case DELIVER_LAST: return (member != UINT64_MAX ? member : first) - 1;
-    case DELIVER_BY_START_TIME: return member != UINT64_MAX ? member - 1 : last;
+    case DELIVER_NEW:
+        return last;
+    case DELIVER_LAST:
+        return (member != UINT64_MAX ? member : first) - 1;
+    case DELIVER_BY_START_TIME:
+        return member != UINT64_MAX ? member - 1 : last;
     case DELIVER_BY_START_SEQUENCE:
         return (consumer->config.start_seq > first ? consumer->config.start_seq : first) - 1;
     case DELIVER_LAST_PER_SUBJECT:
         if (consumer_lists_per_key(consumer))
             return member != UINT64_MAX ? member - 1 : last == 0 ? 0 : last - 1;
         return first - 1;
-    default: return first - 1;
+    default:
+        return first - 1;
     }
 }
 
@@ -590,8 +595,8 @@ static uint64_t consumer_position(const struct consumer *consumer)
 static void consumer_keep_position(struct timer *timer)
 {
     struct consumer *consumer = CONTAINER_OF(timer, struct consumer, position);
-    struct consumer_past past = {consumer->created_ns, consumer->consumer_seq,
-                                 consumer->stream_seq, 1};
+    struct consumer_past past = {consumer->created_ns, consumer->consumer_seq, consumer->stream_seq,
+                                 1};
     if (consumer->kept_seq != consumer->consumer_seq || !consumer->was_kept)
         directory_position(consumer->stream, consumer_name(consumer), &past);
     consumer->was_kept = true;
@@ -635,7 +640,8 @@ static void consumer_on_watermark(struct watermark_wait *wait)
     if (consumer_returned(consumer))
         return;
     ASSERT(consumer->state == CONSUMER_GATHERING);
-    if (consumer->is_overrun) { /* the feed brought more than fits while the list was made: once more */
+    if (consumer
+            ->is_overrun) { /* the feed brought more than fits while the list was made: once more */
         consumer->is_overrun = false;
         queue_clear(&consumer->queue);
         backlog_clear(&consumer->backlog);
@@ -699,8 +705,7 @@ void consumer_on_removed(struct consumer *consumer, const uint64_t *seqs, uint64
     for (uint64_t i = 0; i < count; i++) {
         if (consumer->state == CONSUMER_GATHERING)
             early_removed_add(consumer, seqs[i]);
-        else if (backlog_kill(&consumer->backlog, seqs[i]) ||
-                 queue_kill(&consumer->queue, seqs[i]))
+        else if (backlog_kill(&consumer->backlog, seqs[i]) || queue_kill(&consumer->queue, seqs[i]))
             continue;
         else
             (void)backlog_kill(&consumer->dropped, seqs[i]);
@@ -812,8 +817,7 @@ static void consumer_send(struct consumer *consumer, struct feed_record *record)
     }
     struct bytes deliver = text_bytes(&consumer->config.deliver_subject);
     kv->outbox->deliver(kv->outbox, deliver, &msg);
-    flow_account(consumer,
-                 deliver.count + msg.reply.count + msg.headers.count + msg.payload.count);
+    flow_account(consumer, deliver.count + msg.reply.count + msg.headers.count + msg.payload.count);
 }
 
 static bool consumer_may_send(const struct consumer *consumer, uint32_t sent)
@@ -825,8 +829,8 @@ static bool consumer_may_send(const struct consumer *consumer, uint32_t sent)
         return false;
     if (sent % QUEUED_BYTES_EVERY != 0)
         return true;
-    return outbox->queued_bytes(outbox, text_bytes(&consumer->config.deliver_subject)) <
-           OUTBOX_SOFT_BYTES;
+    return outbox->queued_bytes(outbox, text_bytes(&consumer->config.deliver_subject))
+           < OUTBOX_SOFT_BYTES;
 }
 
 /* ---- the list ---- */
@@ -981,9 +985,8 @@ static bool consumer_is_idle(const struct consumer *consumer)
 
 static void send_heartbeat(struct consumer *consumer)
 {
-    bool is_stalled = consumer->config.flow_control &&
-                      consumer->flow_bytes > consumer->flow_window &&
-                      consumer->flow_id[0] != '\0';
+    bool is_stalled = consumer->config.flow_control && consumer->flow_bytes > consumer->flow_window
+                      && consumer->flow_id[0] != '\0';
     if (!consumer_is_idle(consumer) && !is_stalled)
         return; /* data is on its way: a heartbeat would end a client's list too early */
     uint64_t looked = consumer->stream->feed->advanced_upto;
@@ -996,8 +999,8 @@ static void send_heartbeat(struct consumer *consumer)
                          (unsigned long long)consumer->consumer_seq, (unsigned long long)looked);
     size_t count = (size_t)bytes;
     if (is_stalled) {
-        count += (size_t)snprintf(headers + count, sizeof headers - count,
-                                  "Nats-Consumer-Stalled: ");
+        count +=
+            (size_t)snprintf(headers + count, sizeof headers - count, "Nats-Consumer-Stalled: ");
         count += flow_subject(consumer, headers + count, sizeof headers - count);
         memcpy(headers + count, "\r\n", 2);
         count += 2;
@@ -1013,8 +1016,7 @@ static void consumer_on_heartbeat(struct timer *timer)
     uint64_t interval = (uint64_t)consumer->config.idle_heartbeat_ns;
     uint64_t now = shard_now_ns(shard);
     if (consumer->last_sent_ns + interval > now) {
-        timer_start(shard->timers, timer, consumer->last_sent_ns + interval,
-                    consumer_on_heartbeat);
+        timer_start(shard->timers, timer, consumer->last_sent_ns + interval, consumer_on_heartbeat);
         return;
     }
     if (consumer->is_active)
@@ -1046,16 +1048,15 @@ static void consumer_set_active(struct consumer *consumer, bool is_active)
     }
 }
 
-void consumers_on_interest(struct kv *kv, struct bytes subject, struct bytes queue,
-                           bool is_present)
+void consumers_on_interest(struct kv *kv, struct bytes subject, struct bytes queue, bool is_present)
 {
     if (kv->consumer_count == 0)
         return;
     struct consumer *consumer = *table_chain(kv, subject);
     while (consumer != NULL) {
         struct consumer *next = consumer->hash_next;
-        if (bytes_equal(text_bytes(&consumer->config.deliver_subject), subject) &&
-            bytes_equal(text_bytes(&consumer->config.deliver_group), queue))
+        if (bytes_equal(text_bytes(&consumer->config.deliver_subject), subject)
+            && bytes_equal(text_bytes(&consumer->config.deliver_group), queue))
             consumer_set_active(consumer, is_present);
         consumer = next;
     }
@@ -1076,8 +1077,8 @@ void consumers_on_room(struct kv *kv)
 static void flow_answered(struct kv *kv, struct bytes subject)
 {
     struct bytes stream_name, name, id;
-    if (!subject_token(subject, 2, &stream_name) || !subject_token(subject, 3, &name) ||
-        !subject_token(subject, 4, &id))
+    if (!subject_token(subject, 2, &stream_name) || !subject_token(subject, 3, &name)
+        || !subject_token(subject, 4, &id))
         return;
     struct stream *stream = stream_by_name(&kv->streams, stream_name);
     struct consumer *consumer = stream == NULL ? NULL : consumer_find(stream, name);
@@ -1109,14 +1110,13 @@ static int digit_of(char c)
 bool consumers_on_flow_control(struct kv *kv, struct bytes subject)
 {
     struct bytes id;
-    if (!subject_token(subject, 4, &id) || id.count != 4 || digit_of(id.data[0]) < 0 ||
-        digit_of(id.data[1]) < 0)
+    if (!subject_token(subject, 4, &id) || id.count != 4 || digit_of(id.data[0]) < 0
+        || digit_of(id.data[1]) < 0)
         return false;
     uint32_t shard = (uint32_t)(digit_of(id.data[0]) * 36 + digit_of(id.data[1]));
     if (shard >= kv->shard->count)
         return false;
-    mailbox_send(kv->shard, shard, consumers_on_flow_answer, subject.data,
-                 (uint32_t)subject.count);
+    mailbox_send(kv->shard, shard, consumers_on_flow_answer, subject.data, (uint32_t)subject.count);
     return true;
 }
 

@@ -23,7 +23,7 @@ static void answer_info(struct request *request, const struct consumer *consumer
 }
 
 /* A request moves to the shard that has the consumer. */
-struct moved { /* then reply, stream name, consumer name, configuration JSON */
+struct moved {        /* then reply, stream name, consumer name, configuration JSON */
     const char *type; /* literal */
     uint32_t kind, reply_bytes, stream_bytes, name_bytes, config_bytes, is_create_only;
 };
@@ -54,9 +54,9 @@ static bool is_unfinished(struct kv *kv, const struct moved *moved)
     const char *at = (const char *)(moved + 1) + moved->reply_bytes;
     struct stream *stream = stream_by_name(&kv->streams, bytes_of(at, moved->stream_bytes));
     struct consumer *consumer =
-        stream == NULL ? NULL
-                       : consumer_find(stream, bytes_of(at + moved->stream_bytes,
-                                                        moved->name_bytes));
+        stream == NULL
+            ? NULL
+            : consumer_find(stream, bytes_of(at + moved->stream_bytes, moved->name_bytes));
     return consumer != NULL && !consumer_is_started(consumer);
 }
 
@@ -129,8 +129,8 @@ static bool body_is_empty(struct request *request)
     if (request->payload.count == 0)
         return true;
     struct json *json = json_parse(text_bytes(&request->payload), &rest, &why);
-    bool is_empty = json != NULL && rest.count == 0 && json_type(json) == JSON_OBJECT &&
-                    json_first(json) == NULL;
+    bool is_empty = json != NULL && rest.count == 0 && json_type(json) == JSON_OBJECT
+                    && json_first(json) == NULL;
     json_free(json);
     return is_empty;
 }
@@ -242,12 +242,13 @@ static bool create_check(struct create *create, struct api_failure *failure)
         return api_fail(failure, API_STREAM_MISMATCH, NULL);
     bool is_named = request->name.count > 0;
     struct bytes name = text_bytes(is_named ? &request->name : &config->name);
-    if (name.count > 0 && (memchr(name.data, '\\', name.count) != NULL ||
-                           memchr(name.data, '/', name.count) != NULL))
+    if (name.count > 0
+        && (memchr(name.data, '\\', name.count) != NULL
+            || memchr(name.data, '/', name.count) != NULL))
         return api_fail(failure, API_CONSUMER_NAME_INVALID, NULL);
     bool is_durable = config->durable_name.count > 0;
-    if (is_named && is_durable &&
-        !bytes_equal(text_bytes(&config->durable_name), text_bytes(&request->name)))
+    if (is_named && is_durable
+        && !bytes_equal(text_bytes(&config->durable_name), text_bytes(&request->name)))
         return api_fail(failure, API_CONSUMER_DURABLE_NAME_DIFFERS, NULL);
     if (!is_named && is_durable)
         return api_fail(failure, API_CONSUMER_EPHEMERAL_WITH_DURABLE, NULL);
@@ -258,8 +259,7 @@ static bool create_check(struct create *create, struct api_failure *failure)
     bool has_filter = request->tail.count > 0;
     if (has_filter && config->filter_subject_count > 0)
         return api_fail(failure, API_MULTIPLE_FILTERS_IN_SUBJECT, NULL);
-    if (has_filter &&
-        !bytes_equal(text_bytes(&request->tail), text_bytes(&config->filter_subject)))
+    if (has_filter && !bytes_equal(text_bytes(&request->tail), text_bytes(&config->filter_subject)))
         return api_fail(failure, API_CONSUMER_FILTER_DIFFERS, NULL);
     return true;
 }
@@ -286,9 +286,8 @@ void consumer_api_create(struct request *request)
     struct create *create = heap_alloc_zeroed(request->kv->shard->heap, sizeof *create);
     create->request = request;
     request->create = create;
-    if ((request->json != NULL &&
-         !consumer_request_read(&create->asked, request->json, &failure)) ||
-        !create_check(create, &failure)) {
+    if ((request->json != NULL && !consumer_request_read(&create->asked, request->json, &failure))
+        || !create_check(create, &failure)) {
         create_fail(create, &failure);
         return;
     }
@@ -430,8 +429,8 @@ static void list_ask(struct request *request, bool with_info)
 {
     static const char *const known[] = {"offset", NULL};
     int64_t offset = 0;
-    if (!request_parse(request, true) || !request_members_known(request, known) ||
-        !request_member_i64(request, "offset", &offset))
+    if (!request_parse(request, true) || !request_members_known(request, known)
+        || !request_member_i64(request, "offset", &offset))
         return;
     struct stream *stream = request_stream(request);
     if (stream == NULL)

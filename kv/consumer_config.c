@@ -12,7 +12,18 @@
 
 #define NS_PER_SECOND INT64_C(1000000000)
 
-enum member_kind { IS_TEXT, IS_NUMBER, IS_U64, IS_BOOL, IS_WORD, IS_FILTERS, IS_TIME, IS_METADATA, IS_PAUSE, IS_UNSUPPORTED };
+enum member_kind {
+    IS_TEXT,
+    IS_NUMBER,
+    IS_U64,
+    IS_BOOL,
+    IS_WORD,
+    IS_FILTERS,
+    IS_TIME,
+    IS_METADATA,
+    IS_PAUSE,
+    IS_UNSUPPORTED
+};
 
 struct member {
     const char *name;
@@ -28,7 +39,10 @@ static const struct member members[] = {
     {"durable_name", IS_TEXT, false, AT(durable_name), {0}},
     {"name", IS_TEXT, false, AT(name), {0}},
     {"description", IS_TEXT, false, AT(description), {0}},
-    {"deliver_policy", IS_WORD, true, AT(deliver_policy),
+    {"deliver_policy",
+     IS_WORD,
+     true,
+     AT(deliver_policy),
      {"all", "last", "new", "by_start_sequence", "by_start_time", "last_per_subject"}},
     {"opt_start_seq", IS_U64, false, AT(start_seq), {0}},
     {"opt_start_time", IS_TIME, false, AT(start_time_text), {0}},
@@ -170,9 +184,9 @@ static bool read_metadata(struct consumer_config *config, const struct json *val
         if (json_type(item) != JSON_STRING)
             return fail_type(failure, item, "metadata");
         struct bytes name = json_name(item);
-        if (bytes_equal(name, BYTES_LITERAL("_nats.ver")) ||
-            bytes_equal(name, BYTES_LITERAL("_nats.level")) ||
-            bytes_equal(name, BYTES_LITERAL("_nats.req.level")))
+        if (bytes_equal(name, BYTES_LITERAL("_nats.ver"))
+            || bytes_equal(name, BYTES_LITERAL("_nats.level"))
+            || bytes_equal(name, BYTES_LITERAL("_nats.req.level")))
             continue;
         text_append_json_string(&config->metadata, name);
         text_append_literal(&config->metadata, ":");
@@ -208,10 +222,10 @@ static bool read_unsupported(const struct json *value, const struct member *memb
                              struct api_failure *failure)
 {
     int64_t number = 0;
-    bool is_empty = (json_type(value) == JSON_BOOL && !json_bool(value)) ||
-                    (json_type(value) == JSON_NUMBER && json_i64(value, &number) && number == 0) ||
-                    (json_type(value) == JSON_STRING && json_string(value).count == 0) ||
-                    (json_type(value) == JSON_ARRAY && json_first(value) == NULL);
+    bool is_empty = (json_type(value) == JSON_BOOL && !json_bool(value))
+                    || (json_type(value) == JSON_NUMBER && json_i64(value, &number) && number == 0)
+                    || (json_type(value) == JSON_STRING && json_string(value).count == 0)
+                    || (json_type(value) == JSON_ARRAY && json_first(value) == NULL);
     return is_empty ? true : fail_unsupported(failure, member->name);
 }
 
@@ -222,16 +236,24 @@ static bool read_member(struct consumer_config *config, const struct json *value
     if (json_type(value) == JSON_NULL)
         return true;
     switch (member->kind) {
-    case IS_TEXT: return read_text(field, value, member->name, failure);
-    case IS_WORD: return read_word(config, value, member, failure);
-    case IS_FILTERS: return read_filters(config, value, failure);
-    case IS_TIME: return read_time(config, value, failure);
-    case IS_METADATA: return read_metadata(config, value, failure);
-    case IS_PAUSE: return read_pause(config, value, failure);
-    case IS_UNSUPPORTED: return read_unsupported(value, member, failure);
+    case IS_TEXT:
+        return read_text(field, value, member->name, failure);
+    case IS_WORD:
+        return read_word(config, value, member, failure);
+    case IS_FILTERS:
+        return read_filters(config, value, failure);
+    case IS_TIME:
+        return read_time(config, value, failure);
+    case IS_METADATA:
+        return read_metadata(config, value, failure);
+    case IS_PAUSE:
+        return read_pause(config, value, failure);
+    case IS_UNSUPPORTED:
+        return read_unsupported(value, member, failure);
     case IS_NUMBER:
         return json_i64(value, field) ? true : fail_type(failure, value, member->name);
-    case IS_U64: return json_u64(value, field) ? true : fail_type(failure, value, member->name);
+    case IS_U64:
+        return json_u64(value, field) ? true : fail_type(failure, value, member->name);
     case IS_BOOL:
         if (json_type(value) != JSON_BOOL)
             return fail_type(failure, value, member->name);
@@ -244,8 +266,8 @@ static bool read_member(struct consumer_config *config, const struct json *value
 static const struct member *find_member(struct bytes name)
 {
     for (size_t i = 0; i < COUNT_OF(members); i++) {
-        if (strlen(members[i].name) == name.count &&
-            strncasecmp(members[i].name, name.data, name.count) == 0)
+        if (strlen(members[i].name) == name.count
+            && strncasecmp(members[i].name, name.data, name.count) == 0)
             return &members[i];
     }
     return NULL;
@@ -394,8 +416,8 @@ static bool check_filters(const struct consumer_config *config, struct api_failu
     return true;
 }
 
-static const char *const policy_words[] = {"all", "last", "new", "by start sequence",
-                                           "by start time", "last per subject"};
+static const char *const policy_words[] = {
+    "all", "last", "new", "by start sequence", "by start time", "last per subject"};
 
 static bool fail_policy(struct api_failure *failure, uint8_t policy, const char *what,
                         const char *is)
@@ -411,10 +433,9 @@ static bool check_policy(const struct consumer_config *config, struct api_failur
     if (policy == DELIVER_BY_START_SEQUENCE && config->start_seq == 0)
         return fail_policy(failure, policy, "start sequence", "not");
     if (policy != DELIVER_BY_START_SEQUENCE && config->start_seq != 0)
-        return fail_policy(failure, policy,
-                           policy == DELIVER_BY_START_TIME ? "start start sequence"
-                                                           : "start sequence",
-                           "also");
+        return fail_policy(
+            failure, policy,
+            policy == DELIVER_BY_START_TIME ? "start start sequence" : "start sequence", "also");
     if (policy == DELIVER_BY_START_TIME && !config->has_start_time)
         return fail_policy(failure, policy, "start time", "not");
     if (policy != DELIVER_BY_START_TIME && config->has_start_time)
@@ -450,8 +471,8 @@ bool consumer_config_check(struct consumer_config *config, const struct stream_c
         return api_fail(failure, API_REPLICAS_NEGATIVE, NULL);
     if (config->durable_name.count > 0)
         return fail_unsupported(failure, "durable consumers");
-    if (!check_name(text_bytes(&config->name), failure) || !check_push(config, stream, failure) ||
-        !check_filters(config, failure) || !check_policy(config, failure))
+    if (!check_name(text_bytes(&config->name), failure) || !check_push(config, stream, failure)
+        || !check_filters(config, failure) || !check_policy(config, failure))
         return false;
     if (config->flow_control && config->idle_heartbeat_ns == 0)
         return api_fail(failure, API_FLOW_CONTROL_REQUIRES_HEARTBEATS, NULL);
@@ -466,14 +487,21 @@ static bool member_is_set(const struct consumer_config *config, const struct mem
     switch (member->kind) {
     case IS_TEXT:
     case IS_TIME:
-    case IS_PAUSE: return ((const struct text *)field)->count > 0;
-    case IS_NUMBER: return *(const int64_t *)field != 0;
-    case IS_U64: return *(const uint64_t *)field != 0;
-    case IS_BOOL: return *(const bool *)field;
-    case IS_FILTERS: return config->filter_subject_count > 0;
+    case IS_PAUSE:
+        return ((const struct text *)field)->count > 0;
+    case IS_NUMBER:
+        return *(const int64_t *)field != 0;
+    case IS_U64:
+        return *(const uint64_t *)field != 0;
+    case IS_BOOL:
+        return *(const bool *)field;
+    case IS_FILTERS:
+        return config->filter_subject_count > 0;
     case IS_WORD:
-    case IS_METADATA: return true;
-    case IS_UNSUPPORTED: return false;
+    case IS_METADATA:
+        return true;
+    case IS_UNSUPPORTED:
+        return false;
     }
     return false;
 }
@@ -507,18 +535,31 @@ static void append_value(struct text *text, const struct consumer_config *config
     switch (member->kind) {
     case IS_TEXT:
     case IS_TIME:
-    case IS_PAUSE: text_append_json_string(text, text_bytes(field)); return;
-    case IS_NUMBER: text_append_i64(text, *(const int64_t *)field); return;
-    case IS_U64: text_append_u64(text, *(const uint64_t *)field); return;
-    case IS_BOOL: text_append_literal(text, *(const bool *)field ? "true" : "false"); return;
-    case IS_FILTERS: append_filters(text, config); return;
-    case IS_METADATA: append_metadata(text, config, with_server_metadata); return;
+    case IS_PAUSE:
+        text_append_json_string(text, text_bytes(field));
+        return;
+    case IS_NUMBER:
+        text_append_i64(text, *(const int64_t *)field);
+        return;
+    case IS_U64:
+        text_append_u64(text, *(const uint64_t *)field);
+        return;
+    case IS_BOOL:
+        text_append_literal(text, *(const bool *)field ? "true" : "false");
+        return;
+    case IS_FILTERS:
+        append_filters(text, config);
+        return;
+    case IS_METADATA:
+        append_metadata(text, config, with_server_metadata);
+        return;
     case IS_WORD: {
         uint8_t word = member->offset == NOWHERE ? 0 : *(const uint8_t *)field;
         text_append_json_string(text, bytes_of_text(member->words[word]));
         return;
     }
-    case IS_UNSUPPORTED: break;
+    case IS_UNSUPPORTED:
+        break;
     }
     ASSERT(false);
 }

@@ -33,8 +33,8 @@ struct consumer_config {
     uint32_t filter_subject_count;
     struct text start_time_text; /* as given, for the echo */
     uint64_t start_seq, start_time_ns;
-    struct text metadata;        /* the members of the object as given, without the server's */
-    struct text pause_until;     /* echoed */
+    struct text metadata;    /* the members of the object as given, without the server's */
+    struct text pause_until; /* echoed */
     int64_t ack_wait_ns, max_deliver, max_waiting, max_ack_pending;
     int64_t idle_heartbeat_ns, inactive_threshold_ns, replicas;
     uint8_t deliver_policy;

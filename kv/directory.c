@@ -49,9 +49,9 @@ static struct directory_entry **directory_link(struct directory *directory, uint
 {
     uint64_t hash = entry_hash(stream_id, name);
     struct directory_entry **link = &directory->chains[hash & (directory->chain_count - 1)];
-    while (*link != NULL &&
-           ((*link)->hash != hash || (*link)->stream_id != stream_id ||
-            !bytes_equal(bytes_of((*link)->name, (*link)->name_bytes), name)))
+    while (*link != NULL
+           && ((*link)->hash != hash || (*link)->stream_id != stream_id
+               || !bytes_equal(bytes_of((*link)->name, (*link)->name_bytes), name)))
         link = &(*link)->next;
     return link;
 }
@@ -91,8 +91,7 @@ static struct directory_entry *directory_add(struct kv *kv, struct stream *strea
     struct directory *directory = directory_of(kv);
     if (directory->count >= directory->chain_count)
         directory_grow(directory, kv->shard->heap);
-    struct directory_entry *entry =
-        heap_alloc_zeroed(kv->shard->heap, sizeof *entry + name.count);
+    struct directory_entry *entry = heap_alloc_zeroed(kv->shard->heap, sizeof *entry + name.count);
     entry->hash = entry_hash(stream->id, name);
     entry->stream_id = stream->id;
     entry->shard = shard;
@@ -146,9 +145,8 @@ static void entry_wait_answer(struct store_wait *wait)
 {
     struct entry_wait *waiting = CONTAINER_OF(wait, struct entry_wait, wait);
     if (waiting->gather != NULL)
-        *(struct directory_answer *)gather_answer(waiting->kv->shard, waiting->gather,
-                                                  waiting->to, sizeof waiting->answer) =
-            waiting->answer;
+        *(struct directory_answer *)gather_answer(waiting->kv->shard, waiting->gather, waiting->to,
+                                                  sizeof waiting->answer) = waiting->answer;
     if (waiting->entry != NULL) {
         text_free(&waiting->entry->config);
         heap_free(waiting->entry);
@@ -197,8 +195,7 @@ static bool directory_claim(struct kv *kv, struct stream *stream,
     entry->is_kept = true;
     entry->past = question->past;
     text_append(&entry->config, bytes_of(name.data + name.count, question->config_bytes));
-    struct entry_wait *waiting =
-        entry_wait_create(kv, question->gather, from, KV_RECORD_CONSUMER);
+    struct entry_wait *waiting = entry_wait_create(kv, question->gather, from, KV_RECORD_CONSUMER);
     waiting->answer = (struct directory_answer){DIRECTORY_CLAIMED, from};
     waiting->stream_id = stream->id;
     text_append(&waiting->name, name);
@@ -206,24 +203,21 @@ static bool directory_claim(struct kv *kv, struct stream *stream,
     return true;
 }
 
-static void directory_on_question(struct shard *shard, void *payload, uint32_t bytes,
-                                  uint32_t from)
+static void directory_on_question(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
 {
     (void)bytes;
     struct directory_question *question = payload;
     struct kv *kv = kv_of(shard);
     struct bytes name = bytes_of(question + 1, question->name_bytes);
     struct stream *stream = stream_by_id(&kv->streams, question->stream_id);
-    struct directory_entry *entry =
-        *directory_link(directory_of(kv), question->stream_id, name);
+    struct directory_entry *entry = *directory_link(directory_of(kv), question->stream_id, name);
     struct directory_answer answer = {DIRECTORY_ABSENT, from};
     if (entry != NULL) {
         answer = (struct directory_answer){DIRECTORY_FOUND, entry->shard};
     } else if (question->limit > 0 && stream != NULL) {
-        answer.result = stream->directory_count >= question->limit ? DIRECTORY_FULL
-                                                                   : DIRECTORY_CLAIMED;
-        if (answer.result == DIRECTORY_CLAIMED &&
-            directory_claim(kv, stream, question, name, from))
+        answer.result =
+            stream->directory_count >= question->limit ? DIRECTORY_FULL : DIRECTORY_CLAIMED;
+        if (answer.result == DIRECTORY_CLAIMED && directory_claim(kv, stream, question, name, from))
             return; /* answered when its record is durable */
     }
     *(struct directory_answer *)gather_answer(shard, question->gather, from, sizeof answer) =
@@ -253,15 +247,13 @@ void directory_ask(struct request *request, struct stream *stream, bool is_claim
                    void (*on_done)(struct request *request, enum directory_result result,
                                    uint32_t shard))
 {
-    struct directory_work *work =
-        heap_alloc_zeroed(request->kv->shard->heap, sizeof *work);
+    struct directory_work *work = heap_alloc_zeroed(request->kv->shard->heap, sizeof *work);
     ASSERT(request->work == NULL);
     work->on_done = on_done;
     request->work = work;
-    request->gather =
-        (struct gather){.on_part = directory_on_part, .on_done = directory_on_done};
-    int64_t limit = stream->config.consumers_max > 0 ? stream->config.consumers_max
-                                                     : CONSUMERS_PER_STREAM_MAX;
+    request->gather = (struct gather){.on_part = directory_on_part, .on_done = directory_on_done};
+    int64_t limit =
+        stream->config.consumers_max > 0 ? stream->config.consumers_max : CONSUMERS_PER_STREAM_MAX;
     struct directory_question *question =
         gather_ask(request->kv, &request->gather, KV_HOME_SHARD, directory_on_question,
                    (uint32_t)(sizeof *question + request->name.count + config_json.count));
@@ -299,9 +291,8 @@ static void directory_on_forget(struct shard *shard, void *payload, uint32_t byt
     (void)bytes;
     struct directory_question *question = payload;
     struct kv *kv = kv_of(shard);
-    struct directory_entry **link =
-        directory_link(directory_of(kv), question->stream_id,
-                       bytes_of(question + 1, question->name_bytes));
+    struct directory_entry **link = directory_link(directory_of(kv), question->stream_id,
+                                                   bytes_of(question + 1, question->name_bytes));
     struct entry_wait *waiting =
         entry_wait_create(kv, question->gather, from, KV_RECORD_CONSUMER_DELETED);
     bool is_kept = *link != NULL && (*link)->is_kept;
@@ -317,9 +308,9 @@ static void forget_send(struct stream *stream, struct bytes name, struct gather 
 {
     uint32_t bytes = (uint32_t)(sizeof(struct directory_question) + name.count);
     struct directory_question *question =
-        gather != NULL ? gather_ask(stream->kv, gather, KV_HOME_SHARD, directory_on_forget, bytes)
-                       : mailbox_reserve(stream->kv->shard, KV_HOME_SHARD, directory_on_forget,
-                                         bytes);
+        gather != NULL
+            ? gather_ask(stream->kv, gather, KV_HOME_SHARD, directory_on_forget, bytes)
+            : mailbox_reserve(stream->kv->shard, KV_HOME_SHARD, directory_on_forget, bytes);
     *question = (struct directory_question){
         .gather = gather, .stream_id = stream->id, .name_bytes = (uint32_t)name.count};
     memcpy(question + 1, name.data, name.count);
@@ -349,16 +340,14 @@ void directory_forget_and_answer(struct request *request, struct stream *stream)
     forget_send(stream, text_bytes(&request->name), &request->gather);
 }
 
-static void directory_on_position(struct shard *shard, void *payload, uint32_t bytes,
-                                  uint32_t from)
+static void directory_on_position(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
 {
     (void)bytes;
     (void)from;
     struct directory_question *question = payload;
     struct kv *kv = kv_of(shard);
-    struct directory_entry *entry =
-        *directory_link(directory_of(kv), question->stream_id,
-                        bytes_of(question + 1, question->name_bytes));
+    struct directory_entry *entry = *directory_link(directory_of(kv), question->stream_id,
+                                                    bytes_of(question + 1, question->name_bytes));
     if (entry == NULL || !entry->is_kept)
         return;
     entry->past = question->past;
@@ -426,9 +415,9 @@ static void entry_restore(struct kv *kv, struct stream *stream, struct directory
 {
     stream->directory_count++;
     entry->shard = (uint32_t)(entry->hash % kv->shard->count);
-    struct consumer_restore *restore = mailbox_reserve(
-        kv->shard, entry->shard, directory_on_restore,
-        (uint32_t)(sizeof *restore + entry->name_bytes + entry->config.count));
+    struct consumer_restore *restore =
+        mailbox_reserve(kv->shard, entry->shard, directory_on_restore,
+                        (uint32_t)(sizeof *restore + entry->name_bytes + entry->config.count));
     *restore = (struct consumer_restore){
         .past = entry->past,
         .stream_id = entry->stream_id,

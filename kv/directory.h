@@ -17,7 +17,7 @@ enum directory_result {
     DIRECTORY_CLAIMED, /* the name was free and is now the asking shard's */
     DIRECTORY_FOUND,   /* `shard` has it */
     DIRECTORY_ABSENT,
-    DIRECTORY_FULL,    /* the stream's limit of consumers is reached */
+    DIRECTORY_FULL, /* the stream's limit of consumers is reached */
 };
 
 enum { CONSUMERS_PER_STREAM_MAX = 1000 };
@@ -45,8 +45,7 @@ void directory_forget(struct stream *stream, struct bytes name);
 /* The same; request_succeed when that outlives a crash. Takes over the request. */
 void directory_forget_and_answer(struct request *request, struct stream *stream);
 /* The consumer's position has moved. */
-void directory_position(struct stream *stream, struct bytes name,
-                        const struct consumer_past *past);
+void directory_position(struct stream *stream, struct bytes name, const struct consumer_past *past);
 /* Home: one record of the log, in its order. */
 void directory_replay(struct kv *kv, const struct record *record);
 /* Home: the streams are adopted; makes every consumer anew, each on some shard. */

@@ -26,8 +26,8 @@ static size_t record_total(uint32_t removed_count, size_t text_bytes)
 
 uint64_t feed_record_bytes(const struct feed_record *record)
 {
-    return record_total(record->removed_count, (size_t)record->subject_bytes +
-                                                   record->headers_bytes + record->value_bytes);
+    return record_total(record->removed_count, (size_t)record->subject_bytes + record->headers_bytes
+                                                   + record->value_bytes);
 }
 
 static size_t record_need(const struct record *record, const struct removed_list *removed,
@@ -38,9 +38,8 @@ static size_t record_need(const struct record *record, const struct removed_list
                         record->key.count + record->headers.count + value_bytes);
 }
 
-static void record_fill(struct feed_record *out, const struct record *record,
-                        uint64_t previous_seq, const struct removed_list *removed,
-                        bool is_headers_only)
+static void record_fill(struct feed_record *out, const struct record *record, uint64_t previous_seq,
+                        const struct removed_list *removed, bool is_headers_only)
 {
     *out = (struct feed_record){
         .references = 1,
@@ -207,8 +206,7 @@ static void feed_take_removed(struct feed *feed, const uint64_t *seqs, uint64_t 
 static struct feed *feed_for_message(struct kv *kv, const struct feed_message *message)
 {
     struct stream *stream = stream_by_id(&kv->streams, message->stream_id);
-    if (stream == NULL || stream->feed == NULL ||
-        stream->feed->generation != message->generation)
+    if (stream == NULL || stream->feed == NULL || stream->feed->generation != message->generation)
         return NULL;
     return stream->feed;
 }
@@ -238,7 +236,8 @@ static void feed_on_removed(struct shard *shard, void *payload, uint32_t bytes, 
 void feed_register(struct stripe *stripe, uint32_t shard_index, uint32_t generation)
 {
     uint64_t bit = UINT64_C(1) << shard_index;
-    bool is_known = (stripe->feeds & bit) != 0 && stripe->feed_generations[shard_index] == generation;
+    bool is_known =
+        (stripe->feeds & bit) != 0 && stripe->feed_generations[shard_index] == generation;
     if (!is_known)
         stripe->feed_starts[shard_index] = ++stripe->registrations;
     stripe->feeds = generation == 0 ? stripe->feeds & ~bit : stripe->feeds | bit;
@@ -252,13 +251,13 @@ static void offer_to(struct stripe *stripe, uint32_t to, const struct feed_offer
     if (to == kv->shard->index) {
         struct feed *feed = stripe->stream->feed;
         if (feed != NULL && feed->generation == generation)
-            feed_take(feed, feed_record_create(kv->shard->heap, offer->record,
-                                               offer->previous_seq, offer->removed, false));
+            feed_take(feed, feed_record_create(kv->shard->heap, offer->record, offer->previous_seq,
+                                               offer->removed, false));
         return;
     }
     size_t need = record_need(offer->record, offer->removed, false);
-    struct feed_message *message = mailbox_reserve(kv->shard, to, feed_on_offer,
-                                                   (uint32_t)(sizeof *message + need));
+    struct feed_message *message =
+        mailbox_reserve(kv->shard, to, feed_on_offer, (uint32_t)(sizeof *message + need));
     *message = (struct feed_message){stripe->stream->id, generation, 0};
     record_fill((struct feed_record *)(message + 1), offer->record, offer->previous_seq,
                 offer->removed, false);
@@ -281,8 +280,8 @@ void feed_offer_removed(struct stripe *stripe, const struct removed_list *remove
         size_t bytes = sizeof(struct feed_message) + removed->count * sizeof(uint64_t);
         struct feed_message *message =
             mailbox_reserve(kv->shard, to, feed_on_removed, (uint32_t)bytes);
-        *message = (struct feed_message){stripe->stream->id, stripe->feed_generations[to],
-                                         removed->count};
+        *message =
+            (struct feed_message){stripe->stream->id, stripe->feed_generations[to], removed->count};
         for (uint32_t i = 0; i < removed->count; i++)
             ((uint64_t *)(message + 1))[i] = removed_list_at(removed, i)->seq;
     }

@@ -21,12 +21,13 @@ struct feed_record {
     uint32_t references;
     uint32_t removed_count;
     uint32_t subject_bytes, headers_bytes, value_bytes;
-    uint32_t value_size; /* the value's true size; value_bytes is 0 where only headers were asked for */
+    uint32_t
+        value_size; /* the value's true size; value_bytes is 0 where only headers were asked for */
     uint64_t seq, time_ns;
     uint64_t previous_seq; /* the key's newest before this one; higher than seq for a latecomer */
     uint8_t seq_digits, time_digits; /* 0: not written yet; the same for every consumer */
     char seq_text[20], time_text[20];
-    uint64_t removed[];    /* sequences it pushed out; then subject, headers, value */
+    uint64_t removed[]; /* sequences it pushed out; then subject, headers, value */
 };
 
 static inline struct bytes feed_record_subject(const struct feed_record *record)
@@ -51,8 +52,8 @@ struct feed_record *feed_record_copy(struct heap *heap, const struct feed_record
 void feed_record_release(struct feed_record *record);
 
 struct feed {
-    struct stream *stream;     /* borrows */
-    uint32_t generation;       /* of the registration with the stripes */
+    struct stream *stream;      /* borrows */
+    uint32_t generation;        /* of the registration with the stripes */
     struct consumer *consumers; /* list; each owned by kv's consumer table */
     uint64_t advanced_upto;     /* the last watermark handed out */
     struct feed_record **heap; /* owns: offered, not yet covered by the watermark; smallest first */

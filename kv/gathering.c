@@ -38,8 +38,8 @@ void *gathering_add(struct stripe *stripe, uint64_t hash, uint32_t from, uint32_
     struct kv *kv = stripe->stream->kv;
     struct gathering *gathering = gathering_of(kv);
     uint32_t rounded = (bytes + 15u) & ~15u;
-    if (gathering->count == GATHERED_MAX || rounded > GATHERED_BYTES_MAX ||
-        gathering->used_bytes + rounded > ARENA_BYTES)
+    if (gathering->count == GATHERED_MAX || rounded > GATHERED_BYTES_MAX
+        || gathering->used_bytes + rounded > ARENA_BYTES)
         gathering_flush(kv);
     if (rounded > GATHERED_BYTES_MAX || gathering->is_flushing)
         return NULL;
@@ -57,7 +57,8 @@ static void gathering_prefetch(struct kv *kv, struct gathered *first, const stru
     for (struct gathered *one = first; one < end; one++)
         index_prefetch_key(one->stripe->index, one->hash);
     for (struct gathered *one = first; one < end; one++) {
-        if (!one->stripe->stream->is_memory && index_hint(one->stripe->index, one->hash, &one->where))
+        if (!one->stripe->stream->is_memory
+            && index_hint(one->stripe->index, one->hash, &one->where))
             store_prefetch(kv->store, one->where);
     }
     for (struct gathered *one = first; one < end; one++) {

@@ -15,7 +15,8 @@ enum {
     NAMES_LIMIT = 1024,
     LIST_LIMIT = 256,
     SUBJECTS_LIMIT = 100000,
-    DETAIL_BYTES_MAX = 32 << 20, /* of an answer's subjects or sequences; more is refused in words */
+    DETAIL_BYTES_MAX =
+        32 << 20, /* of an answer's subjects or sequences; more is refused in words */
 };
 
 /* ---- gathering a stream's state ---- */
@@ -69,8 +70,7 @@ static void subjects_on_key(void *context, struct index_key *key)
         stream_subject_of(scan->stripe->stream, index_key_bytes(key), scan->room);
     if (!subject_matches(scan->filter, subject))
         return;
-    uint32_t head[2] = {index_key_message_count(scan->stripe->index, key),
-                        (uint32_t)subject.count};
+    uint32_t head[2] = {index_key_message_count(scan->stripe->index, key), (uint32_t)subject.count};
     text_append(scan->out, bytes_of(head, sizeof head));
     text_append(scan->out, subject);
     scan->found++;
@@ -113,8 +113,8 @@ static void part_append_seqs(struct text *extra, struct state_part *part,
     }
 }
 
-static void part_append_subjects(struct text *extra, struct state_part *part,
-                                 struct stripe *stripe, struct bytes filter)
+static void part_append_subjects(struct text *extra, struct state_part *part, struct stripe *stripe,
+                                 struct bytes filter)
 {
     struct subjects_scan scan = {stripe, filter, extra, 0, NULL};
     scan.room = heap_alloc(stripe->stream->kv->shard->heap, STREAM_KEY_ROOM);
@@ -145,8 +145,8 @@ static void state_on_question(struct shard *shard, void *payload, uint32_t bytes
         }
     }
     part.is_too_much = part.subjects_found > SUBJECTS_LIMIT || extra.count > DETAIL_BYTES_MAX;
-    struct state_part *answer = gather_answer(shard, question->gather, from,
-                                              (uint32_t)(sizeof part + extra.count));
+    struct state_part *answer =
+        gather_answer(shard, question->gather, from, (uint32_t)(sizeof part + extra.count));
     *answer = part;
     if (extra.count > 0)
         memcpy(answer + 1, extra.data, extra.count);
@@ -179,8 +179,7 @@ static void state_take_subjects(struct stream_state *state, const char *at, uint
         state->is_too_much = true;
 }
 
-static void state_on_part(struct gather *gather, const void *payload, uint32_t bytes,
-                          uint32_t from)
+static void state_on_part(struct gather *gather, const void *payload, uint32_t bytes, uint32_t from)
 {
     (void)bytes;
     (void)from;
@@ -338,8 +337,8 @@ void info_append_stream(struct text *text, const struct stream *stream,
     append_state(text, state);
     if (with_cluster) {
         text_append_literal(text, ",\"cluster\":{\"leader\":");
-        text_append_json_string(
-            text, bytes_of_text(kv_world_options(stream->kv->world)->server_name));
+        text_append_json_string(text,
+                                bytes_of_text(kv_world_options(stream->kv->world)->server_name));
         text_append_literal(text, "}");
     }
     text_append_literal(text, ",");
@@ -382,10 +381,10 @@ void info_stream(struct request *request)
     int64_t offset = 0;
     bool with_deleted = false;
     struct bytes filter = {0};
-    if (!request_parse(request, true) || !request_members_known(request, known) ||
-        !request_member_i64(request, "offset", &offset) ||
-        !request_member_bool(request, "deleted_details", &with_deleted) ||
-        !request_member_text(request, "subjects_filter", &filter))
+    if (!request_parse(request, true) || !request_members_known(request, known)
+        || !request_member_i64(request, "offset", &offset)
+        || !request_member_bool(request, "deleted_details", &with_deleted)
+        || !request_member_text(request, "subjects_filter", &filter))
         return;
     struct stream *stream = request_stream(request);
     if (stream == NULL)
@@ -411,8 +410,8 @@ static bool stream_listed(const struct stream *stream, struct bytes filter)
     if (filter.count == 0)
         return true;
     for (uint32_t i = 0; i < stream->config.subject_count; i++) {
-        if (subject_is_valid(filter) &&
-            subjects_collide(text_bytes(&stream->config.subjects[i]), filter))
+        if (subject_is_valid(filter)
+            && subjects_collide(text_bytes(&stream->config.subjects[i]), filter))
             return true;
     }
     return false;
@@ -450,9 +449,9 @@ static struct listed *streams_listed(struct request *request, struct bytes filte
 static bool read_page(struct request *request, struct bytes *filter, int64_t *offset)
 {
     static const char *const known[] = {"offset", "subject", NULL};
-    return request_parse(request, true) && request_members_known(request, known) &&
-           request_member_i64(request, "offset", offset) &&
-           request_member_text(request, "subject", filter);
+    return request_parse(request, true) && request_members_known(request, known)
+           && request_member_i64(request, "offset", offset)
+           && request_member_text(request, "subject", filter);
 }
 
 static void append_page(struct text *text, const struct listed *listed, uint64_t limit)
@@ -486,8 +485,7 @@ static void list_on_state(void *context, const struct stream_state *state, bool 
 {
     struct request *request = context;
     struct listed *listed = request->work;
-    struct stream *stream =
-        stream_by_id(&request->kv->streams, listed->ids[listed->next - 1]);
+    struct stream *stream = stream_by_id(&request->kv->streams, listed->ids[listed->next - 1]);
     if (is_there && stream != NULL) {
         text_append_literal(&request->tail, request->tail.count == 0 ? "{" : ",{");
         info_append_stream(&request->tail, stream, state, false, false);
@@ -500,8 +498,7 @@ static void list_next(struct request *request)
 {
     struct listed *listed = request->work;
     while (listed->next < listed->count) {
-        struct stream *stream =
-            stream_by_id(&request->kv->streams, listed->ids[listed->next++]);
+        struct stream *stream = stream_by_id(&request->kv->streams, listed->ids[listed->next++]);
         if (stream != NULL) {
             stream_state_gather(stream, (struct bytes){0}, false, request, list_on_state);
             return;

@@ -13,9 +13,9 @@ struct stream_state {
     uint64_t consumer_count;
     struct text subjects; /* owns: "key":count, … of the subjects asked for */
     uint64_t subjects_found;
-    uint64_t *seqs;       /* owns: every sequence there is, unless not asked for */
+    uint64_t *seqs; /* owns: every sequence there is, unless not asked for */
     uint64_t seq_count;
-    bool is_too_much;     /* the subjects or sequences asked for are more than an answer takes */
+    bool is_too_much; /* the subjects or sequences asked for are more than an answer takes */
 };
 
 void stream_state_free(struct stream_state *state);

@@ -45,7 +45,7 @@ enum kv_take {
     KV_NONE,       /* nobody here takes this subject: no stream captures it, no API answers it */
     KV_TAKEN,      /* stored, answered, or to be answered; go on */
     KV_TAKEN_WAIT, /* taken, but this connection's next message must wait until outbox->resume */
-    KV_RETRY,      /* not taken, nothing changed: a limit is reached; hand in the same message again after outbox->resume */
+    KV_RETRY, /* not taken, nothing changed: a limit is reached; hand in the same message again after outbox->resume */
 };
 
 /*

@@ -73,9 +73,9 @@ struct per_key_scan {
 static void per_key_on_key(void *context, struct index_key *key)
 {
     struct per_key_scan *scan = context;
-    if (scan->filters->is_everything ||
-        filters_match(scan->filters, stream_subject_of(scan->stripe->stream, index_key_bytes(key),
-                                                       scan->room)))
+    if (scan->filters->is_everything
+        || filters_match(scan->filters,
+                         stream_subject_of(scan->stripe->stream, index_key_bytes(key), scan->room)))
         sequences_add(scan->list, index_key_newest(key).seq);
 }
 
@@ -107,8 +107,9 @@ static void list_all(struct stripe *stripe, const struct filters *filters,
         seq = message.seq + 1;
         if (message.time_ns < question->from_time_ns)
             continue;
-        if (filters->is_everything ||
-            filters_match(filters, stream_subject_of(stripe->stream, index_key_bytes(key), room)))
+        if (filters->is_everything
+            || filters_match(filters,
+                             stream_subject_of(stripe->stream, index_key_bytes(key), room)))
             sequences_add(list, message.seq);
     }
 }
@@ -137,8 +138,8 @@ static void list_sequences(struct stripe *stripe, const struct sequences_questio
     char *room = heap_alloc(list->heap, STREAM_KEY_ROOM);
     filters_read(filters, question);
     uint32_t kind = question->kind;
-    bool is_one_key = filters->count == 1 && subject_is_literal(filters->filter[0]) &&
-                      kind != LISTING_NONE;
+    bool is_one_key =
+        filters->count == 1 && subject_is_literal(filters->filter[0]) && kind != LISTING_NONE;
     if (is_one_key) {
         list_key(stripe, filters->filter[0], list, kind, question);
     } else if (kind == LISTING_ALL) {
@@ -288,8 +289,7 @@ static void job_take(struct job_fetch *fetch)
 {
     struct job *job = fetch->job;
     struct heap *heap = job->stripe->stream->kv->shard->heap;
-    fetch->record =
-        feed_record_create(heap, &fetch->fetch.record, 0, NULL, job->is_headers_only);
+    fetch->record = feed_record_create(heap, &fetch->fetch.record, 0, NULL, job->is_headers_only);
     fetch->found = LISTING_FOUND;
     job->bytes += feed_record_bytes(fetch->record);
     stripe_fetch_release(job->stripe, &fetch->fetch);
@@ -329,9 +329,8 @@ static void answer_all_gone(struct shard *shard, const struct messages_question 
                             uint32_t from)
 {
     const struct listing_wanted *wanted = (const struct listing_wanted *)(question + 1);
-    struct listing_message *message =
-        gather_answer(shard, question->gather, from,
-                      question->count * (uint32_t)sizeof(struct listing_message));
+    struct listing_message *message = gather_answer(
+        shard, question->gather, from, question->count * (uint32_t)sizeof(struct listing_message));
     for (uint32_t i = 0; i < question->count; i++)
         message[i] = (struct listing_message){wanted[i].slot, LISTING_GONE, 0};
 }
@@ -346,8 +345,8 @@ static void listing_on_messages(struct shard *shard, void *payload, uint32_t byt
         answer_all_gone(shard, question, from);
         return;
     }
-    struct job *job = heap_alloc_zeroed(shard->heap, sizeof *job + question->count *
-                                                                       sizeof(struct job_fetch));
+    struct job *job =
+        heap_alloc_zeroed(shard->heap, sizeof *job + question->count * sizeof(struct job_fetch));
     job->stripe = stream->stripe;
     job->stripe->pending_count++;
     job->gather = question->gather;
@@ -365,14 +364,13 @@ static void listing_on_messages(struct shard *shard, void *payload, uint32_t byt
 }
 
 void listing_ask_messages(struct stream *stream, struct gather *gather, uint32_t stripe,
-                          const struct listing_wanted *wanted, uint32_t count,
-                          bool is_headers_only)
+                          const struct listing_wanted *wanted, uint32_t count, bool is_headers_only)
 {
     ASSERT(count > 0);
     ASSERT(count <= LISTING_FETCH_MAX);
     uint32_t bytes = (uint32_t)(sizeof(struct messages_question) + count * sizeof *wanted);
-    struct messages_question *question = gather_ask(
-        stream->kv, gather, stripe_shard(stream, stripe), listing_on_messages, bytes);
+    struct messages_question *question =
+        gather_ask(stream->kv, gather, stripe_shard(stream, stripe), listing_on_messages, bytes);
     question->stream_id = stream->id;
     question->count = count;
     question->is_headers_only = is_headers_only;

@@ -12,13 +12,14 @@
 #include "kv/room.h"
 
 enum listing_kind {
-    LISTING_NONE,     /* only register */
-    LISTING_ALL,      /* every match from from_seq and from_time_ns on */
-    LISTING_LAST,     /* the newest match */
-    LISTING_PER_KEY,  /* the newest of each matching key */
+    LISTING_NONE,    /* only register */
+    LISTING_ALL,     /* every match from from_seq and from_time_ns on */
+    LISTING_LAST,    /* the newest match */
+    LISTING_PER_KEY, /* the newest of each matching key */
 };
 
-struct listing_part { /* one stripe's answer; then count sequences, ascending unless LISTING_PER_KEY */
+struct
+    listing_part { /* one stripe's answer; then count sequences, ascending unless LISTING_PER_KEY */
     uint64_t first_seq; /* 0: the stripe is empty */
     uint64_t last_seq;  /* ever put there */
     uint64_t count;

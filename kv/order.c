@@ -72,8 +72,7 @@ static void order_lower_floor(struct order *order, const struct taken *taken,
                               const struct shard *shard)
 {
     if (taken->first == taken->end)
-        shared_store_seq_cst(&order->shards[shard->index].floor,
-                             shared_load_seq_cst(&order->next));
+        shared_store_seq_cst(&order->shards[shard->index].floor, shared_load_seq_cst(&order->next));
 }
 
 uint64_t order_take(struct order *order, struct taken *taken, struct shard *shard, bool is_routed,

@@ -40,9 +40,9 @@ struct order_shard {
 
 /* Shares: all shards of the process; freed by the world when every shard has let the stream go. */
 struct order {
-    struct shared_u64 next;       /* the next sequence to be given out; 1 at first */
-    struct shared_u64 waiters;    /* bit i: shard i wants to hear when a floor rises */
-    struct shared_u64 size_bytes; /* sum over the stripes, for max_bytes */
+    struct shared_u64 next;          /* the next sequence to be given out; 1 at first */
+    struct shared_u64 waiters;       /* bit i: shard i wants to hear when a floor rises */
+    struct shared_u64 size_bytes;    /* sum over the stripes, for max_bytes */
     struct shared_u64 message_count; /* the same for max_msgs */
     struct order_shard shards[SHARD_COUNT_MAX];
 };
@@ -59,9 +59,9 @@ bool order_is_routed(const struct order *order, uint32_t shard_count, uint32_t s
  * Owns: its slots.
  */
 struct taken {
-    uint64_t *seqs;   /* ring of `capacity`; the top bit marks one that is done */
-    uint64_t first;   /* index of the oldest not known durable */
-    uint64_t end;     /* index after the newest */
+    uint64_t *seqs; /* ring of `capacity`; the top bit marks one that is done */
+    uint64_t first; /* index of the oldest not known durable */
+    uint64_t end;   /* index after the newest */
     uint64_t capacity;
 };
 

@@ -13,7 +13,8 @@
 /* Which connection a request came from; net makes it, kv hands it back. Valid on the shard that made it. */
 struct origin {
     uint32_t conn_slot;
-    uint32_t conn_generation; /* an answer for a connection that is gone is still delivered to other subscribers */
+    uint32_t
+        conn_generation; /* an answer for a connection that is gone is still delivered to other subscribers */
 };
 
 struct outbox {

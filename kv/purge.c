@@ -18,7 +18,8 @@
 
 struct purge {
     struct text filter;
-    uint64_t upto, keep, jump_to; /* jump_to: the stream goes on with this sequence; 0: it does not */
+    uint64_t upto, keep,
+        jump_to; /* jump_to: the stream goes on with this sequence; 0: it does not */
     uint64_t purged;
     uint64_t *seqs; /* owns: matches, while the bound of `keep` is looked for */
     uint64_t count;
@@ -96,8 +97,7 @@ static void removal_write(struct store_wait *wait)
 static struct removal *removal_create(struct stripe *stripe, struct gather *gather, uint32_t to)
 {
     gathering_flush(stripe->stream->kv); /* what came before runs before */
-    struct removal *removal =
-        heap_alloc_zeroed(stripe->stream->kv->shard->heap, sizeof *removal);
+    struct removal *removal = heap_alloc_zeroed(stripe->stream->kv->shard->heap, sizeof *removal);
     removal->stripe = stripe;
     removal->gather = gather;
     removal->to = to;
@@ -112,9 +112,10 @@ static void removal_finish(struct removal *removal)
     removal->wait.on_durable = removal_on_durable;
     if (!stripe->stream->is_memory && removal->removed.count > 0)
         removal_write(&removal->wait);
-    else if (stripe->stream->is_memory ||
-             !store_wait_durable(stripe->stream->kv->store, &removal->wait))
-        removal_on_durable(&removal->wait); /* else: it is not there only because of what is not durable yet */
+    else if (stripe->stream->is_memory
+             || !store_wait_durable(stripe->stream->kv->store, &removal->wait))
+        removal_on_durable(
+            &removal->wait); /* else: it is not there only because of what is not durable yet */
 }
 
 static void purge_on_question(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
@@ -197,8 +198,7 @@ static void purge_ask(struct request *request, struct stream *stream)
     }
 }
 
-static void keep_on_part(struct gather *gather, const void *payload, uint32_t bytes,
-                         uint32_t from)
+static void keep_on_part(struct gather *gather, const void *payload, uint32_t bytes, uint32_t from)
 {
     (void)bytes;
     (void)from;
@@ -269,10 +269,10 @@ static bool purge_read(struct request *request, struct purge *purge, uint64_t *s
 {
     static const char *const known[] = {"seq", "filter", "keep", NULL};
     struct bytes filter = {0};
-    if (!request_parse(request, true) || !request_members_known(request, known) ||
-        !request_member_u64(request, "seq", seq) ||
-        !request_member_u64(request, "keep", &purge->keep) ||
-        !request_member_text(request, "filter", &filter))
+    if (!request_parse(request, true) || !request_members_known(request, known)
+        || !request_member_u64(request, "seq", seq)
+        || !request_member_u64(request, "keep", &purge->keep)
+        || !request_member_text(request, "filter", &filter))
         return false;
     text_append(&purge->filter, filter);
     if (*seq == 0 || purge->keep == 0)
@@ -295,16 +295,16 @@ void purge_stream(struct request *request)
         if (stream != NULL && is_beyond)
             request_fail_with(request, API_BAD_REQUEST);
         else if (stream != NULL)
-            request_fail_with(request, stream->config.sealed ? API_STREAM_SEALED
-                                                             : API_PURGE_NOT_PERMITTED);
+            request_fail_with(request,
+                              stream->config.sealed ? API_STREAM_SEALED : API_PURGE_NOT_PERMITTED);
         return;
     }
     struct purge *purge = heap_alloc_zeroed(request->kv->shard->heap, sizeof *purge);
     *purge = read;
     request->work = purge;
     purge->upto = order_last_taken(stream->order);
-    bool is_everything = purge->filter.count == 0 ||
-                         bytes_equal(text_bytes(&purge->filter), BYTES_LITERAL(">"));
+    bool is_everything =
+        purge->filter.count == 0 || bytes_equal(text_bytes(&purge->filter), BYTES_LITERAL(">"));
     if (seq > purge->upto + 1 && is_everything)
         purge_jump(stream, purge, seq);
     else if (seq > 0 && seq - 1 < purge->upto)
@@ -373,8 +373,8 @@ static void delete_on_watermark(struct watermark_wait *wait)
     request->gather = (struct gather){.on_part = purge_on_part, .on_done = delete_on_done};
     for (uint32_t i = 0; i < stream->stripe_count; i++) {
         struct delete_question *question =
-            gather_ask(request->kv, &request->gather, stripe_shard(stream, i),
-                       delete_on_question, sizeof *question);
+            gather_ask(request->kv, &request->gather, stripe_shard(stream, i), delete_on_question,
+                       sizeof *question);
         question->stream_id = stream->id;
         question->seq = purge->upto;
     }
@@ -389,9 +389,9 @@ void purge_message(struct request *request)
         request_fail_with(request, API_BAD_REQUEST);
         return;
     }
-    if (!request_parse(request, false) || !request_members_known(request, known) ||
-        !request_member_u64(request, "seq", &seq) ||
-        !request_member_bool(request, "no_erase", &no_erase))
+    if (!request_parse(request, false) || !request_members_known(request, known)
+        || !request_member_u64(request, "seq", &seq)
+        || !request_member_bool(request, "no_erase", &no_erase))
         return;
     struct stream *stream = request_stream(request);
     if (stream == NULL)

@@ -77,8 +77,8 @@ struct put {
     location where;
     struct removed_list removed;
     uint64_t registrations; /* of the stripe's feeds, when the record became durable */
-    bool is_here;   /* false: superseded on arrival, nothing was stored */
-    bool is_pinned; /* fetch holds the record, for the watchers */
+    bool is_here;           /* false: superseded on arrival, nothing was stored */
+    bool is_pinned;         /* fetch holds the record, for the watchers */
     struct store_fetch fetch;
     uint32_t reply_bytes;
     char *reply_long; /* owns; NULL when reply holds it */
@@ -90,13 +90,13 @@ struct put_result {
     struct origin origin;
     uint32_t stream_id;
     uint32_t reply_bytes;
-    uint64_t seq;         /* of an ack; or the number of a refusal */
-    uint64_t taken_index; /* to be reported done, or NOT_TAKEN */
+    uint64_t seq;           /* of an ack; or the number of a refusal */
+    uint64_t taken_index;   /* to be reported done, or NOT_TAKEN */
     uint32_t message_bytes; /* to be taken off the outstanding */
-    uint16_t error;       /* enum api_error; API_OK: an ack */
-    bool is_resume;       /* the connection goes on */
-    bool is_final;        /* false: only a resume */
-    const char *words;    /* literal text of the error, or NULL: the number */
+    uint16_t error;         /* enum api_error; API_OK: an ack */
+    bool is_resume;         /* the connection goes on */
+    bool is_final;          /* false: only a resume */
+    const char *words;      /* literal text of the error, or NULL: the number */
 };
 
 /* A floor to be raised, here or elsewhere, once the offers are published. */
@@ -201,8 +201,8 @@ void put_wait_for_room(struct kv *kv, const struct origin *origin)
 
 static void put_resume_waiting(struct kv *kv)
 {
-    if (kv->waiting.count == 0 || kv->puts_outstanding > KV_PUTS_MAX / 2 ||
-        kv->put_bytes_outstanding > put_bytes_max(kv) / 2)
+    if (kv->waiting.count == 0 || kv->puts_outstanding > KV_PUTS_MAX / 2
+        || kv->put_bytes_outstanding > put_bytes_max(kv) / 2)
         return;
     struct waiting_conns waiting = kv->waiting;
     kv->waiting = (struct waiting_conns){0};
@@ -215,8 +215,8 @@ static void result_take(struct kv *kv, const struct put_result *result, struct b
 {
     if (result->taken_index != NOT_TAKEN) {
         struct stream *stream = stream_by_id(&kv->streams, result->stream_id);
-        if (stream != NULL &&
-            order_done(stream->order, &stream->taken, kv->shard, result->taken_index))
+        if (stream != NULL
+            && order_done(stream->order, &stream->taken, kv->shard, result->taken_index))
             stream_floor_rose(stream);
     }
     if (result->is_resume && kv->is_publishing)
@@ -273,8 +273,8 @@ static struct put_view view_of(const struct put_request *request, uint32_t from)
 
 static uint32_t view_bytes(const struct put_view *view)
 {
-    return (uint32_t)(sizeof *view->request + view->reply.count + view->subject.count +
-                      view->headers.count + view->value.count);
+    return (uint32_t)(sizeof *view->request + view->reply.count + view->subject.count
+                      + view->headers.count + view->value.count);
 }
 
 static void view_copy(const struct put_view *view, struct put_request *out)
@@ -327,16 +327,14 @@ static void put_send(struct stream *stream, struct put_request *request, uint32_
 static bool space_allows(const struct kv *kv, uint32_t shard_index, uint32_t flags)
 {
     enum store_space space = store_directory_space(kv_world_directory(kv->world), shard_index);
-    return space == STORE_SPACE_OK ||
-           (space == STORE_SPACE_LOW && (flags & PUT_IS_DELETE) != 0);
+    return space == STORE_SPACE_OK || (space == STORE_SPACE_LOW && (flags & PUT_IS_DELETE) != 0);
 }
 
 static enum kv_take put_refuse(struct stream *stream, const struct origin *origin,
                                const struct msg *msg, const struct api_failure *failure)
 {
     if (msg->reply.count > 0 && !stream->config.no_ack)
-        put_send_failure(stream->kv, text_bytes(&stream->config.name), origin, msg->reply,
-                         failure);
+        put_send_failure(stream->kv, text_bytes(&stream->config.name), origin, msg->reply, failure);
     return KV_TAKEN;
 }
 
@@ -367,8 +365,8 @@ enum kv_take put_publish(struct stream *stream, const struct origin *origin, con
                  "pail can not roll up all of a bucket that is spread over shards yet");
         return put_refuse(stream, origin, msg, &failure);
     }
-    bool needs_stripe = (rules.flags & (PUT_EXPECTS_KEY | PUT_EXPECTS_LAST)) != 0 ||
-                        stream->config.discard_new_per_subject;
+    bool needs_stripe = (rules.flags & (PUT_EXPECTS_KEY | PUT_EXPECTS_LAST)) != 0
+                        || stream->config.discard_new_per_subject;
     if (is_striped && needs_stripe)
         rules.flags |= PUT_CONN_WAITS;
     struct bytes reply = stream->config.no_ack ? (struct bytes){0} : msg->reply;
@@ -479,8 +477,7 @@ static void put_queue_for_room(struct stripe *stripe, const struct put_view *vie
 static struct parked *parked_for(const struct stripe *stripe, uint64_t hash)
 {
     struct parked *parked = stripe->stream->kv->parked;
-    while (parked != NULL &&
-           (parked->stripe != stripe || parked->copy->request.hash != hash))
+    while (parked != NULL && (parked->stripe != stripe || parked->copy->request.hash != hash))
         parked = parked->next;
     return parked;
 }
@@ -514,12 +511,13 @@ static void put_refuse_at_stripe(struct stripe *stripe, const struct put_view *v
     result.seq = number;
     result.words = words;
     if ((view->request->flags & PUT_CONN_WAITS) != 0) {
-        struct put_result resume = {.origin = result.origin, .stream_id = result.stream_id,
-                                    .taken_index = NOT_TAKEN, .is_resume = true};
+        struct put_result resume = {.origin = result.origin,
+                                    .stream_id = result.stream_id,
+                                    .taken_index = NOT_TAKEN,
+                                    .is_resume = true};
         result_send(kv, view->from, &resume, (struct bytes){0});
     }
-    struct put_refusal *refusal =
-        heap_alloc(kv->shard->heap, sizeof *refusal + view->reply.count);
+    struct put_refusal *refusal = heap_alloc(kv->shard->heap, sizeof *refusal + view->reply.count);
     refusal->stripe = stripe;
     refusal->result = result;
     refusal->to = view->from;
@@ -609,10 +607,10 @@ static void put_decide(struct stripe *stripe, const struct put_view *view)
         put_refuse_at_stripe(stripe, view, API_INSUFFICIENT_RESOURCES, 0, "");
         return;
     }
-    if ((flags & PUT_EXPECTS_LAST) != 0 &&
-        order_last_taken(stream->order) != view->request->expected) {
-        put_refuse_at_stripe(stripe, view, API_WRONG_LAST_SEQUENCE,
-                             order_last_taken(stream->order), NULL);
+    if ((flags & PUT_EXPECTS_LAST) != 0
+        && order_last_taken(stream->order) != view->request->expected) {
+        put_refuse_at_stripe(stripe, view, API_WRONG_LAST_SEQUENCE, order_last_taken(stream->order),
+                             NULL);
         return;
     }
     if (!put_check_key(stripe, view))
@@ -623,8 +621,8 @@ static void put_decide(struct stripe *stripe, const struct put_view *view)
                        : order_take(stream->order, &stream->taken, kv->shard, false, &taken_index);
     if (seq == 0) {
         stream_floor_rose(stream); /* it was lowered for the attempt */
-        put_refuse_at_stripe(stripe, view, API_WRONG_LAST_SEQUENCE,
-                             order_last_taken(stream->order), NULL);
+        put_refuse_at_stripe(stripe, view, API_WRONG_LAST_SEQUENCE, order_last_taken(stream->order),
+                             NULL);
         return;
     }
     put_resume_conn(stripe, view);
@@ -665,8 +663,8 @@ static void put_run_gathered(struct stripe *stripe, const void *request, uint32_
 static void put_gather(struct stripe *stripe, const struct put_view *view)
 {
     struct kv *kv = stripe->stream->kv;
-    void *room = gathering_add(stripe, view->request->hash, view->from, view_bytes(view),
-                               put_run_gathered);
+    void *room =
+        gathering_add(stripe, view->request->hash, view->from, view_bytes(view), put_run_gathered);
     if (room == NULL) {
         put_arrive(stripe, view);
         return;
@@ -684,7 +682,8 @@ static void parked_decide(struct parked *parked)
     struct stream *stream = stripe->stream;
     struct put_view view = view_of(&parked->copy->request, parked->copy->from);
     uint32_t flags = parked->copy->request.flags;
-    parked->copy->request.flags &= ~(uint32_t)PUT_CONN_WAITS; /* it went on when the sequence was taken */
+    parked->copy->request.flags &=
+        ~(uint32_t)PUT_CONN_WAITS; /* it went on when the sequence was taken */
     stripe->pending_count--;
     if (put_check_key(stripe, &view)) {
         parked->copy->request.flags = flags;
@@ -783,10 +782,10 @@ static void put_enter(struct put *put, const struct put_view *view, struct bytes
         .seq = put->seq,
         .time_ns = put->time_ns,
         .where = put->where,
-        .size_bytes = stripe_message_size(stripe->stream, view->subject.count,
-                                          view->headers.count, view->value.count),
-        .user = ((flags & PUT_ROLLUP_KEY) != 0 ? STRIPE_MESSAGE_IS_ROLLUP : 0) |
-                (view->headers.count > 0 ? STRIPE_MESSAGE_HAS_HEADERS : 0),
+        .size_bytes = stripe_message_size(stripe->stream, view->subject.count, view->headers.count,
+                                          view->value.count),
+        .user = ((flags & PUT_ROLLUP_KEY) != 0 ? STRIPE_MESSAGE_IS_ROLLUP : 0)
+                | (view->headers.count > 0 ? STRIPE_MESSAGE_HAS_HEADERS : 0),
     };
     stripe_put_message(stripe, key, view->request->hash, &message, &put->previous_seq,
                        &put->removed);
@@ -801,9 +800,9 @@ static enum status put_store(struct put *put, const struct put_view *view)
     uint32_t flags = view->request->flags;
     struct record record = {
         .type = stripe_message_type(put->stripe->stream),
-        .flags = (uint8_t)(stripe_record_flags(put->stripe->stream) |
-                           ((flags & PUT_ROLLUP_KEY) != 0 ? KV_RECORD_IS_ROLLUP : 0) |
-                           ((flags & PUT_ROLLUP_ALL) != 0 ? KV_RECORD_IS_ROLLUP_ALL : 0)),
+        .flags = (uint8_t)(stripe_record_flags(put->stripe->stream)
+                           | ((flags & PUT_ROLLUP_KEY) != 0 ? KV_RECORD_IS_ROLLUP : 0)
+                           | ((flags & PUT_ROLLUP_ALL) != 0 ? KV_RECORD_IS_ROLLUP_ALL : 0)),
         .stream_id = put->stripe->stream->id,
         .seq = put->seq,
         .time_ns = put->time_ns,
@@ -851,9 +850,9 @@ static void put_apply(struct stripe *stripe, const struct put_view *view, uint64
     put_set_reply(kv, put, view->reply);
     if (put->is_here)
         put_enter(put, view, key);
-    bool is_waiting = put->is_here ? !stripe->stream->is_memory
-                                   : !stripe->stream->is_memory &&
-                                         store_wait_durable(kv->store, &put->wait);
+    bool is_waiting = put->is_here
+                          ? !stripe->stream->is_memory
+                          : !stripe->stream->is_memory && store_wait_durable(kv->store, &put->wait);
     if (!is_waiting)
         put_on_durable(&put->wait);
 }
@@ -875,8 +874,7 @@ static void put_on_report(struct shard *shard, void *payload, uint32_t bytes, ui
     struct kv *kv = kv_of(shard);
     struct put_report *report = payload;
     struct stream *stream = stream_by_id(&kv->streams, report->stream_id);
-    if (stream != NULL &&
-        order_done(stream->order, &stream->taken, shard, report->taken_index))
+    if (stream != NULL && order_done(stream->order, &stream->taken, shard, report->taken_index))
         stream_floor_rose(stream);
 }
 

@@ -8,8 +8,7 @@
 #include "kv/room.h"
 
 /* A publish whose subject the stream captures. */
-enum kv_take put_publish(struct stream *stream, const struct origin *origin,
-                         const struct msg *msg);
+enum kv_take put_publish(struct stream *stream, const struct origin *origin, const struct msg *msg);
 
 /* The phase that runs parked puts, and resumes connections that waited for room. */
 void put_phase(struct shard *shard, void *context);

@@ -42,8 +42,8 @@ struct header_values {
 static void values_take(struct header_values *values, struct bytes name, struct bytes value)
 {
     for (unsigned i = 0; i < HEADER_COUNT; i++) {
-        if (values->is_seen[i] || strlen(names[i]) != name.count ||
-            memcmp(names[i], name.data, name.count) != 0)
+        if (values->is_seen[i] || strlen(names[i]) != name.count
+            || memcmp(names[i], name.data, name.count) != 0)
             continue;
         values->is_seen[i] = true;
         while (value.count > 0 && value.data[0] == ' ')
@@ -128,8 +128,8 @@ static bool rules_from_values(struct put_rules *rules, const struct header_value
                               const struct stream_config *config, const struct msg *msg,
                               struct api_failure *failure)
 {
-    if (has(values, HEADER_EXPECTED_STREAM) &&
-        !bytes_equal(values->value[HEADER_EXPECTED_STREAM], text_bytes(&config->name)))
+    if (has(values, HEADER_EXPECTED_STREAM)
+        && !bytes_equal(values->value[HEADER_EXPECTED_STREAM], text_bytes(&config->name)))
         return api_fail(failure, API_EXPECTED_STREAM_DIFFERS, NULL);
     if (!refuse_unsupported(values, config, failure))
         return false;
@@ -142,12 +142,13 @@ static bool rules_from_values(struct put_rules *rules, const struct header_value
         rules->flags |= PUT_EXPECTS_LAST;
         rules->expected = number_of(values->value[HEADER_EXPECTED_LAST]);
     }
-    if (has(values, HEADER_ROLLUP) &&
-        !read_rollup(rules, config, values->value[HEADER_ROLLUP], failure))
+    if (has(values, HEADER_ROLLUP)
+        && !read_rollup(rules, config, values->value[HEADER_ROLLUP], failure))
         return false;
     struct bytes operation = values->value[HEADER_OPERATION];
-    if (msg->payload.count == 0 && (bytes_equal(operation, BYTES_LITERAL("DEL")) ||
-                                    bytes_equal(operation, BYTES_LITERAL("PURGE"))))
+    if (msg->payload.count == 0
+        && (bytes_equal(operation, BYTES_LITERAL("DEL"))
+            || bytes_equal(operation, BYTES_LITERAL("PURGE"))))
         rules->flags |= PUT_IS_DELETE;
     return true;
 }
@@ -158,8 +159,8 @@ bool put_rules_read(struct put_rules *rules, const struct stream_config *config,
     *rules = (struct put_rules){.flags = config->no_ack ? PUT_NO_ACK : 0};
     if (config->sealed)
         return api_fail(failure, API_STREAM_SEALED, NULL);
-    if (config->message_size_max > 0 &&
-        msg->headers.count + msg->payload.count > (uint64_t)config->message_size_max)
+    if (config->message_size_max > 0
+        && msg->headers.count + msg->payload.count > (uint64_t)config->message_size_max)
         return api_fail(failure, API_MESSAGE_EXCEEDS_MAXIMUM, NULL);
     if (msg->headers.count == 0)
         return true;

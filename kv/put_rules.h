@@ -15,8 +15,10 @@ enum {
     PUT_EXPECTS_LAST = 1u << 1, /* `expected` is the stream's last sequence */
     PUT_ROLLUP_KEY = 1u << 2,
     PUT_ROLLUP_ALL = 1u << 3,
-    PUT_IS_DELETE = 1u << 4,    /* KV-Operation DEL or PURGE without a value: allowed on a nearly full disk */
-    PUT_CONN_WAITS = 1u << 5,   /* the connection's next publish waits until this one is sequenced or refused */
+    PUT_IS_DELETE =
+        1u << 4, /* KV-Operation DEL or PURGE without a value: allowed on a nearly full disk */
+    PUT_CONN_WAITS =
+        1u << 5, /* the connection's next publish waits until this one is sequenced or refused */
     PUT_NO_ACK = 1u << 6,
 };
 

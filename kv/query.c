@@ -42,8 +42,8 @@ struct answer { /* crosses shards; reply, subject, headers, value follow */
 struct query_best {
     struct request *request; /* NULL: a direct get */
     uint32_t waiting;
-    bool is_damaged;         /* one that was found could not be read */
-    struct answer *answer;   /* owns a copy of the best; NULL: none found yet */
+    bool is_damaged;       /* one that was found could not be read */
+    struct answer *answer; /* owns a copy of the best; NULL: none found yet */
 };
 
 /* A question at its stripe, while a record is read or becomes durable. */
@@ -67,8 +67,7 @@ static struct bytes question_reply(const struct question *question)
 
 static struct bytes question_subject(const struct question *question)
 {
-    return bytes_of((const char *)(question + 1) + question->reply_bytes,
-                    question->subject_bytes);
+    return bytes_of((const char *)(question + 1) + question->reply_bytes, question->subject_bytes);
 }
 
 /* ---- answers, on the connection's shard ---- */
@@ -134,8 +133,7 @@ static void direct_answer(struct kv *kv, const struct answer *answer,
     }
     struct msg msg = {.subject = texts->reply, .payload = texts->value};
     if (!answer->no_headers)
-        msg.headers =
-            direct_headers(&kv->scratch, stream, answer, texts->subject, texts->headers);
+        msg.headers = direct_headers(&kv->scratch, stream, answer, texts->subject, texts->headers);
     kv->outbox->answer(kv->outbox, &answer->origin, &msg);
 }
 
@@ -262,8 +260,8 @@ static void lookup_answer(struct stripe *stripe, const struct question *question
         direct_answer(kv, &head, &texts);
         return;
     }
-    uint32_t bytes = (uint32_t)sizeof head + head.reply_bytes + head.subject_bytes +
-                     head.headers_bytes + head.value_bytes;
+    uint32_t bytes = (uint32_t)sizeof head + head.reply_bytes + head.subject_bytes
+                     + head.headers_bytes + head.value_bytes;
     struct answer *answer = mailbox_reserve(kv->shard, from, query_on_answer, bytes);
     *answer = head;
     char *at = (char *)(answer + 1);
@@ -279,8 +277,7 @@ static struct lookup *lookup_create(struct stripe *stripe, const struct question
                                     uint32_t from)
 {
     size_t texts = (size_t)question->reply_bytes + question->subject_bytes;
-    struct lookup *lookup =
-        heap_alloc(stripe->stream->kv->shard->heap, sizeof *lookup + texts);
+    struct lookup *lookup = heap_alloc(stripe->stream->kv->shard->heap, sizeof *lookup + texts);
     memset(lookup, 0, sizeof *lookup);
     memcpy(&lookup->question, question, sizeof *question + texts);
     lookup->stripe = stripe;
@@ -356,8 +353,9 @@ static void lookup_found(struct stripe *stripe, const struct question *question,
 static bool match(const struct stripe *stripe, struct bytes pattern, const struct index_key *key,
                   char *room)
 {
-    return pattern.count == 0 ||
-           subject_matches(pattern, stream_subject_of(stripe->stream, index_key_bytes(key), room));
+    return pattern.count == 0
+           || subject_matches(pattern,
+                              stream_subject_of(stripe->stream, index_key_bytes(key), room));
 }
 
 static bool find_by_walk(const struct stripe *stripe, const struct question *question,
@@ -368,8 +366,9 @@ static bool find_by_walk(const struct stripe *stripe, const struct question *que
     struct index_key *key;
     bool is_last = question->kind == QUERY_LAST, is_found = false;
     uint64_t seq = is_last ? UINT64_MAX : question->seq;
-    while (!is_found && (is_last ? index_seek_back(stripe->index, seq, &key, message_out)
-                                 : index_seek(stripe->index, seq, &key, message_out))) {
+    while (!is_found
+           && (is_last ? index_seek_back(stripe->index, seq, &key, message_out)
+                       : index_seek(stripe->index, seq, &key, message_out))) {
         is_found = message_out->time_ns >= question->time_ns && match(stripe, pattern, key, room);
         if (is_last && message_out->seq == 0)
             break;
@@ -414,9 +413,9 @@ static bool find_message(const struct stripe *stripe, const struct question *que
 static void lookup_absent(struct stripe *stripe, const struct question *question, uint32_t from)
 {
     /* It may be absent because of something that is not durable yet: a removal, or a put that pushed it out. */
-    bool is_settled = stripe->stream->is_memory ||
-                      (stripe->pending_removals == 0 && question->is_key &&
-                       stripe->stream->config.discard == STREAM_DISCARD_NEW);
+    bool is_settled = stripe->stream->is_memory
+                      || (stripe->pending_removals == 0 && question->is_key
+                          && stripe->stream->config.discard == STREAM_DISCARD_NEW);
     if (is_settled)
         lookup_answer(stripe, question, NULL, from);
     else
@@ -437,8 +436,8 @@ static void query_run(struct stripe *stripe, const void *request, uint32_t from)
 static void query_at_stripe(struct stripe *stripe, const struct question *question, uint32_t from)
 {
     if (question->is_key && question->best == NULL) {
-        uint32_t bytes = (uint32_t)sizeof *question + question->reply_bytes +
-                         question->subject_bytes;
+        uint32_t bytes =
+            (uint32_t)sizeof *question + question->reply_bytes + question->subject_bytes;
         void *room = gathering_add(stripe, question->hash, from, bytes, query_run);
         if (room != NULL) {
             memcpy(room, question, bytes);
@@ -477,9 +476,8 @@ static void ask_stripe(struct stream *stream, const struct ask *ask, uint32_t to
     uint32_t bytes = (uint32_t)(sizeof ask->head + ask->reply.count + ask->subject.count);
     bool is_local = to == kv->shard->index && ask->head.best == NULL && bytes <= 1024;
     char room[1024] __attribute__((aligned(16)));
-    struct question *question =
-        is_local ? (struct question *)room
-                 : mailbox_reserve(kv->shard, to, query_on_question, bytes);
+    struct question *question = is_local ? (struct question *)room
+                                         : mailbox_reserve(kv->shard, to, query_on_question, bytes);
     *question = ask->head;
     char *at = (char *)(question + 1);
     append_bytes(&at, ask->reply);
@@ -495,8 +493,8 @@ static void query_ask(struct stream *stream, struct ask *ask, struct request *re
     ask->head.stream_id = stream->id;
     ask->head.reply_bytes = (uint32_t)ask->reply.count;
     ask->head.subject_bytes = (uint32_t)ask->subject.count;
-    bool is_literal = ask->head.kind != QUERY_SEQ && ask->subject.count > 0 &&
-                      subject_is_literal(ask->subject);
+    bool is_literal =
+        ask->head.kind != QUERY_SEQ && ask->subject.count > 0 && subject_is_literal(ask->subject);
     uint32_t first = 0, count = stream->stripe_count;
     if (is_literal) {
         struct bytes key = stream_key_of(stream, ask->subject, room);
@@ -519,14 +517,14 @@ static void query_ask(struct stream *stream, struct ask *ask, struct request *re
 static bool direct_body_is_fine(struct kv *kv, const struct origin *origin, const struct msg *msg,
                                 bool *no_headers_out);
 
-void query_direct_subject(struct stream *stream, const struct origin *origin,
-                          const struct msg *msg, struct bytes subject)
+void query_direct_subject(struct stream *stream, const struct origin *origin, const struct msg *msg,
+                          struct bytes subject)
 {
     struct ask ask = {.reply = msg->reply, .subject = subject};
     ask.head.origin = *origin;
     ask.head.kind = QUERY_LAST;
-    if (msg->payload.count > 0 &&
-        !direct_body_is_fine(stream->kv, origin, msg, &ask.head.no_headers))
+    if (msg->payload.count > 0
+        && !direct_body_is_fine(stream->kv, origin, msg, &ask.head.no_headers))
         return;
     if (subject.count >= RECORD_KEY_BYTES_MAX) {
         direct_status(stream->kv, origin, msg->reply, "NATS/1.0 404 Message Not Found\r\n\r\n");
@@ -551,8 +549,8 @@ static struct json *direct_parse(struct bytes body)
     const char *why;
     struct bytes rest;
     struct json *json = json_parse(body, &rest, &why);
-    if (json != NULL && (rest.count > 0 ||
-                         (json_type(json) != JSON_OBJECT && json_type(json) != JSON_NULL))) {
+    if (json != NULL
+        && (rest.count > 0 || (json_type(json) != JSON_OBJECT && json_type(json) != JSON_NULL))) {
         json_free(json);
         json = NULL;
     }
@@ -568,9 +566,8 @@ static bool json_wants_no_headers(const struct json *json)
 static bool direct_body_is_fine(struct kv *kv, const struct origin *origin, const struct msg *msg,
                                 bool *no_headers_out)
 {
-    static const char *const refused[] = {"seq",        "last_by_subj", "next_by_subj",
-                                          "multi_last", "batch",        "start_time",
-                                          "up_to_seq",  "up_to_time"};
+    static const char *const refused[] = {"seq",   "last_by_subj", "next_by_subj", "multi_last",
+                                          "batch", "start_time",   "up_to_seq",    "up_to_time"};
     struct json *json = direct_parse(msg->payload);
     if (json == NULL) {
         direct_status(kv, origin, msg->reply, "NATS/1.0 408 Malformed Request\r\n\r\n");
@@ -608,9 +605,9 @@ static bool ask_from_json(struct ask *ask, const struct json *json, const char *
     const char *name = has_last ? "last_by_subj" : "next_by_subj";
     if ((has_last || has_next) && json_type(json_member(json, name)) != JSON_STRING)
         return false;
-    if (has_time && (json_type(json_member(json, "start_time")) != JSON_STRING ||
-                     !text_parse_time(json_string(json_member(json, "start_time")),
-                                      &ask->head.time_ns)))
+    if (has_time
+        && (json_type(json_member(json, "start_time")) != JSON_STRING
+            || !text_parse_time(json_string(json_member(json, "start_time")), &ask->head.time_ns)))
         return false;
     if (has_last || has_next)
         ask->subject = json_string(json_member(json, name));
@@ -656,16 +653,16 @@ static bool msg_get_is_valid(const struct request *request)
 
 static bool msg_get_read(struct request *request, struct ask *ask)
 {
-    static const char *const known[] = {"seq",        "last_by_subj", "next_by_subj", "start_time",
-                                        "no_hdr",     "batch",        "max_bytes",    "multi_last",
-                                        "up_to_seq",  "up_to_time",   NULL};
+    static const char *const known[] = {
+        "seq",       "last_by_subj", "next_by_subj", "start_time", "no_hdr", "batch",
+        "max_bytes", "multi_last",   "up_to_seq",    "up_to_time", NULL};
     struct bytes last = {0}, next = {0}, time = {0};
-    if (!request_members_known(request, known) ||
-        !request_member_u64(request, "seq", &ask->head.seq) ||
-        !request_member_text(request, "last_by_subj", &last) ||
-        !request_member_text(request, "next_by_subj", &next) ||
-        !request_member_text(request, "start_time", &time) ||
-        !request_member_bool(request, "no_hdr", &ask->head.no_headers))
+    if (!request_members_known(request, known)
+        || !request_member_u64(request, "seq", &ask->head.seq)
+        || !request_member_text(request, "last_by_subj", &last)
+        || !request_member_text(request, "next_by_subj", &next)
+        || !request_member_text(request, "start_time", &time)
+        || !request_member_bool(request, "no_hdr", &ask->head.no_headers))
         return false;
     if (!msg_get_is_valid(request)) {
         request_fail_with(request, API_BAD_REQUEST);
@@ -678,7 +675,7 @@ static bool msg_get_read(struct request *request, struct ask *ask)
         return false;
     }
     ask->subject = last.count > 0 ? last : next;
-    ask->head.kind = last.count > 0                   ? QUERY_LAST
+    ask->head.kind = last.count > 0                     ? QUERY_LAST
                      : next.count > 0 || time.count > 0 ? QUERY_NEXT
                                                         : QUERY_SEQ;
     return true;

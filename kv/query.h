@@ -14,8 +14,8 @@ enum query_kind {
 };
 
 /* DIRECT.GET.<stream>.<subject>; the stream allows it. */
-void query_direct_subject(struct stream *stream, const struct origin *origin,
-                          const struct msg *msg, struct bytes subject);
+void query_direct_subject(struct stream *stream, const struct origin *origin, const struct msg *msg,
+                          struct bytes subject);
 /* DIRECT.GET.<stream> with a JSON body. */
 void query_direct_json(struct stream *stream, const struct origin *origin, const struct msg *msg);
 /* STREAM.MSG.GET; takes over the request. */

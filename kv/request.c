@@ -64,9 +64,9 @@ static bool rest_is_empty(struct bytes rest)
     const char *why;
     while ((rest = without_blanks(rest)).count > 0) {
         struct json *json = json_parse(rest, &rest, &why);
-        bool is_nothing = json != NULL && (json_type(json) == JSON_NULL ||
-                                           (json_type(json) == JSON_OBJECT &&
-                                            json_first(json) == NULL));
+        bool is_nothing = json != NULL
+                          && (json_type(json) == JSON_NULL
+                              || (json_type(json) == JSON_OBJECT && json_first(json) == NULL));
         json_free(json);
         if (!is_nothing)
             return false;
@@ -164,15 +164,13 @@ static const struct json *member_of(const struct request *request, const char *n
 bool request_member_u64(struct request *request, const char *name, uint64_t *number_out)
 {
     const struct json *value = member_of(request, name);
-    return value == NULL || json_u64(value, number_out) ? true
-                                                        : fail_member(request, value, name);
+    return value == NULL || json_u64(value, number_out) ? true : fail_member(request, value, name);
 }
 
 bool request_member_i64(struct request *request, const char *name, int64_t *number_out)
 {
     const struct json *value = member_of(request, name);
-    return value == NULL || json_i64(value, number_out) ? true
-                                                        : fail_member(request, value, name);
+    return value == NULL || json_i64(value, number_out) ? true : fail_member(request, value, name);
 }
 
 bool request_member_bool(struct request *request, const char *name, bool *value_out)
@@ -206,8 +204,8 @@ bool request_members_known(struct request *request, const char *const *names)
         struct bytes name = json_name(item);
         bool is_known = false;
         for (unsigned i = 0; names[i] != NULL && !is_known; i++)
-            is_known = strlen(names[i]) == name.count &&
-                       strncasecmp(names[i], name.data, name.count) == 0;
+            is_known =
+                strlen(names[i]) == name.count && strncasecmp(names[i], name.data, name.count) == 0;
         if (is_known)
             continue;
         struct api_failure failure;

@@ -11,16 +11,16 @@
 #include "kv/room.h"
 
 struct request {
-    struct kv *kv;      /* borrows */
-    const char *type;   /* literal: what follows io.nats.jetstream.api.v1. */
+    struct kv *kv;    /* borrows */
+    const char *type; /* literal: what follows io.nats.jetstream.api.v1. */
     struct origin origin;
     struct text reply, stream_name, name, payload;
-    struct text tail;   /* the subject behind the stream and consumer tokens */
-    struct json *json;  /* owns; NULL without a body */
+    struct text tail;  /* the subject behind the stream and consumer tokens */
+    struct json *json; /* owns; NULL without a body */
     struct gather gather;
     struct watermark_wait watermark;
-    void *work;         /* owns: the endpoint's own, freed with heap_free */
-    void *create;       /* borrows: the creation of a consumer this request is part of */
+    void *work;   /* owns: the endpoint's own, freed with heap_free */
+    void *create; /* borrows: the creation of a consumer this request is part of */
 };
 
 struct request *request_create(struct kv *kv, const char *type, const struct origin *origin,

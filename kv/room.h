@@ -27,23 +27,25 @@ struct recovery;
 struct gathering;
 
 enum {
-    KV_PUTS_MAX = 65536,                /* of one shard's connections, awaiting their acks */
-    KV_PUT_BYTES_MAX = 64 << 20,        /* of those, their messages */
-    KV_HOME_SHARD = 0,                  /* where streams are made and changed, one at a time */
-    KV_RECORD_MESSAGE = 1,              /* record types of the log; never renumber */
-    KV_RECORD_STREAM = 2,               /* home's log: a stream's configuration */
-    KV_RECORD_STREAM_DELETED = 3,       /* home's log */
-    KV_RECORD_STATE = 4,                /* every log with a stripe: what recovery needs of it */
-    KV_RECORD_PURGED = 5,               /* all that matches a filter, up to a sequence */
-    KV_RECORD_REMOVED = 6,              /* one message */
-    KV_RECORD_CONSUMER = 7,             /* home's log: a consumer that outlives the process */
-    KV_RECORD_CONSUMER_DELETED = 8,     /* home's log */
-    KV_RECORD_MESSAGE_KEEP = 64,        /* + n, 1 <= n <= KV_RECORD_KEEP_MAX: a message of a stream that kept n a key then */
-    KV_RECORD_KEEP_MAX = 128,           /* a stream that keeps more, or all, writes KV_RECORD_MESSAGE */
-    KV_RECORD_IS_ROLLUP = 1u << 4,      /* flag of a message: older messages of the key are gone */
-    KV_RECORD_IS_BUCKET = 1u << 5,      /* flag: keys are indexed without $KV.<bucket>. */
-    KV_RECORD_IS_ROLLUP_ALL = 1u << 7,  /* flag of a message: everything older of the stream is gone */
-    KV_RECORD_IS_STRIPED = 1u << 6,     /* flag: keys lie on all shards, by hash */
+    KV_PUTS_MAX = 65536,            /* of one shard's connections, awaiting their acks */
+    KV_PUT_BYTES_MAX = 64 << 20,    /* of those, their messages */
+    KV_HOME_SHARD = 0,              /* where streams are made and changed, one at a time */
+    KV_RECORD_MESSAGE = 1,          /* record types of the log; never renumber */
+    KV_RECORD_STREAM = 2,           /* home's log: a stream's configuration */
+    KV_RECORD_STREAM_DELETED = 3,   /* home's log */
+    KV_RECORD_STATE = 4,            /* every log with a stripe: what recovery needs of it */
+    KV_RECORD_PURGED = 5,           /* all that matches a filter, up to a sequence */
+    KV_RECORD_REMOVED = 6,          /* one message */
+    KV_RECORD_CONSUMER = 7,         /* home's log: a consumer that outlives the process */
+    KV_RECORD_CONSUMER_DELETED = 8, /* home's log */
+    KV_RECORD_MESSAGE_KEEP =
+        64, /* + n, 1 <= n <= KV_RECORD_KEEP_MAX: a message of a stream that kept n a key then */
+    KV_RECORD_KEEP_MAX = 128,      /* a stream that keeps more, or all, writes KV_RECORD_MESSAGE */
+    KV_RECORD_IS_ROLLUP = 1u << 4, /* flag of a message: older messages of the key are gone */
+    KV_RECORD_IS_BUCKET = 1u << 5, /* flag: keys are indexed without $KV.<bucket>. */
+    KV_RECORD_IS_ROLLUP_ALL =
+        1u << 7,                    /* flag of a message: everything older of the stream is gone */
+    KV_RECORD_IS_STRIPED = 1u << 6, /* flag: keys lie on all shards, by hash */
 };
 
 /* Connections that must wait for room; resumed all at once. */
@@ -53,49 +55,50 @@ struct waiting_conns {
 };
 
 struct kv {
-    struct shard *shard;      /* borrows */
-    struct kv_world *world;   /* borrows */
-    struct outbox *outbox;    /* borrows */
-    struct store *store;      /* owns */
+    struct shard *shard;    /* borrows */
+    struct kv_world *world; /* borrows */
+    struct outbox *outbox;  /* borrows */
+    struct store *store;    /* owns */
     struct stream_table streams;
     struct catalog *catalog;     /* owns; only on KV_HOME_SHARD, as the next */
     struct directory *directory; /* owns */
     struct step_wait *closing;   /* owns: streams that end when nothing is in flight in them */
 
     /* kv/put.c */
-    struct put *put_pool;             /* free ones */
-    struct put_copy *room_head;       /* puts that wait for room in the log, first come first served */
+    struct put *put_pool;       /* free ones */
+    struct put_copy *room_head; /* puts that wait for room in the log, first come first served */
     struct put_copy **room_tail;
     struct store_wait room_wait;
     bool is_room_awaited;
-    struct parked *parked;            /* CAS puts behind the fence */
-    uint32_t puts_outstanding;        /* of this shard's connections */
+    struct parked *parked;     /* CAS puts behind the fence */
+    uint32_t puts_outstanding; /* of this shard's connections */
     uint64_t put_bytes_outstanding;
     struct waiting_conns waiting;
-    bool is_publishing, was_resumed;  /* within put_publish: the connection need not wait after all */
-    struct stream *routed_head;       /* streams whose routing word is set */
-    struct put_report *reports;       /* floors to raise after publishing */
+    bool is_publishing,
+        was_resumed;            /* within put_publish: the connection need not wait after all */
+    struct stream *routed_head; /* streams whose routing word is set */
+    struct put_report *reports; /* floors to raise after publishing */
     struct shard_deferred after_publish;
 
-    struct gathering *gathering;      /* owns; kv/gathering.c */
+    struct gathering *gathering; /* owns; kv/gathering.c */
 
     /* kv/watermark.c */
-    struct stream *nudged_head;       /* streams whose watermark may have risen */
+    struct stream *nudged_head; /* streams whose watermark may have risen */
 
     /* kv/feed.c, kv/consumer.c */
     uint32_t feed_generation;
-    struct consumer **consumers;      /* owns; hash by deliver subject */
+    struct consumer **consumers; /* owns; hash by deliver subject */
     uint32_t consumer_count, consumer_capacity;
 
-    struct text scratch;              /* an answer being built; emptied by whoever uses it */
+    struct text scratch; /* an answer being built; emptied by whoever uses it */
     uint64_t api_total, api_errors;
-    uint32_t requests_open;           /* API requests not answered yet */
+    uint32_t requests_open; /* API requests not answered yet */
 
     /* kv/world.c */
-    bool is_open;                     /* recovered, on all shards */
+    bool is_open; /* recovered, on all shards */
     struct timer figures_timer;
-    uint32_t highest_id;              /* of any stream the log names */
-    struct recovery *recovery;        /* owns; on the home shard while it recovers */
+    uint32_t highest_id;       /* of any stream the log names */
+    struct recovery *recovery; /* owns; on the home shard while it recovers */
     void *ready_context;
     void (*on_ready)(void *context, const struct store_recovery *recovery);
 };
@@ -122,8 +125,7 @@ void *gather_ask(struct kv *kv, struct gather *gather, uint32_t to, mailbox_hand
 /* On the asked shard: `bytes` of the answer, to be filled in. */
 void *gather_answer(struct shard *shard, struct gather *gather, uint32_t to, uint32_t bytes);
 /* A first piece of an answer that is too large for one message; gather_answer ends it. */
-void *gather_answer_piece(struct shard *shard, struct gather *gather, uint32_t to,
-                          uint32_t bytes);
+void *gather_answer_piece(struct shard *shard, struct gather *gather, uint32_t to, uint32_t bytes);
 
 static inline struct kv *kv_of(const struct shard *shard)
 {

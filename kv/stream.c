@@ -112,8 +112,8 @@ struct stream *stream_by_name(const struct stream_table *table, struct bytes nam
         return NULL;
     uint64_t hash = hash_bytes(name.data, name.count);
     struct stream *stream = table->by_name[hash & (table->chain_count - 1)];
-    while (stream != NULL &&
-           (stream->name_hash != hash || !bytes_equal(text_bytes(&stream->config.name), name)))
+    while (stream != NULL
+           && (stream->name_hash != hash || !bytes_equal(text_bytes(&stream->config.name), name)))
         stream = stream->name_next;
     return stream;
 }
@@ -129,8 +129,8 @@ static struct stream *bucket_by_subject(const struct stream_table *table, struct
         return NULL;
     uint64_t hash = hash_bytes(rest.data, bucket_bytes);
     struct stream *stream = table->by_bucket[hash & (table->chain_count - 1)];
-    while (stream != NULL &&
-           (stream->bucket_hash != hash || !bytes_start_with(subject, stream->prefix)))
+    while (stream != NULL
+           && (stream->bucket_hash != hash || !bytes_start_with(subject, stream->prefix)))
         stream = stream->bucket_next;
     return stream;
 }
@@ -153,8 +153,8 @@ struct stream *stream_by_subject(const struct stream_table *table, struct bytes 
     }
     for (uint32_t i = 0; i < table->other_count; i++) {
         struct stream *stream = table->others[i];
-        if (stream->is_visible && stream_captures(stream, subject) &&
-            subject_is_publishable(subject))
+        if (stream->is_visible && stream_captures(stream, subject)
+            && subject_is_publishable(subject))
             return stream;
     }
     return NULL;
@@ -175,9 +175,9 @@ struct stream *stream_overlap(const struct stream_table *table, const struct str
 {
     for (uint32_t i = 0; i < table->by_id_capacity; i++) {
         struct stream *stream = table->by_id[i];
-        if (stream != NULL &&
-            !bytes_equal(text_bytes(&stream->config.name), text_bytes(&config->name)) &&
-            configs_collide(&stream->config, config))
+        if (stream != NULL
+            && !bytes_equal(text_bytes(&stream->config.name), text_bytes(&config->name))
+            && configs_collide(&stream->config, config))
             return stream;
     }
     return NULL;
@@ -227,8 +227,8 @@ struct stream *stream_create(struct kv *kv, uint32_t id, struct stream_config *c
     return stream;
 }
 
-struct stream *stream_create_recovering(struct kv *kv, uint32_t id, bool is_bucket,
-                                        bool is_striped, struct bytes subject)
+struct stream *stream_create_recovering(struct kv *kv, uint32_t id, bool is_bucket, bool is_striped,
+                                        struct bytes subject)
 {
     struct stream *stream = heap_alloc_zeroed(kv->shard->heap, sizeof *stream);
     stream->kv = kv;
@@ -238,8 +238,7 @@ struct stream *stream_create_recovering(struct kv *kv, uint32_t id, bool is_buck
     if (is_bucket) {
         const char *dot = memchr(subject.data + 4, '.', subject.count - 4);
         ASSERT(dot != NULL); /* we wrote the flag only for such subjects */
-        text_append(&stream->prefix_text,
-                    bytes_of(subject.data, (size_t)(dot + 1 - subject.data)));
+        text_append(&stream->prefix_text, bytes_of(subject.data, (size_t)(dot + 1 - subject.data)));
         stream->prefix = text_bytes(&stream->prefix_text);
     }
     stream->stripe = stripe_create(stream);

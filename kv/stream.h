@@ -27,17 +27,17 @@ struct stream {
     uint32_t stripe_count;
     struct stream_config config; /* owns */
     uint64_t created_ns;
-    struct bytes prefix;    /* "$KV.<bucket>." of a bucket: keys are indexed without it; else empty */
+    struct bytes prefix; /* "$KV.<bucket>." of a bucket: keys are indexed without it; else empty */
     struct text prefix_text; /* owns what prefix borrows */
-    struct text ack_prefix; /* owns: {"stream":"KV_b","seq": */
-    bool is_striped;        /* keys over all shards; decided at creation, for ever */
-    bool is_closing;        /* deleted; it takes nothing more */
-    bool is_visible;        /* captures publishes and answers requests */
+    struct text ack_prefix;  /* owns: {"stream":"KV_b","seq": */
+    bool is_striped;         /* keys over all shards; decided at creation, for ever */
+    bool is_closing;         /* deleted; it takes nothing more */
+    bool is_visible;         /* captures publishes and answers requests */
     bool is_memory;
-    struct order *order;    /* shares */
-    struct taken taken;     /* owns: sequences this shard took */
-    struct stripe *stripe;  /* owns; NULL when this shard has no keys of the stream */
-    struct feed *feed;      /* owns; NULL while no consumer lives here */
+    struct order *order;   /* shares */
+    struct taken taken;    /* owns: sequences this shard took */
+    struct stripe *stripe; /* owns; NULL when this shard has no keys of the stream */
+    struct feed *feed;     /* owns; NULL while no consumer lives here */
 
     struct watermark_wait *waits;
     uint64_t directory_count; /* on the home shard: consumers of all shards */
@@ -75,8 +75,8 @@ struct stream *stream_create(struct kv *kv, uint32_t id, struct stream_config *c
  * Recovery meets a stream's records before its configuration: a stream without one, which keys and stripes can be found with.
  * subject: of any of its messages (KV_RECORD_IS_BUCKET: names the bucket).
  */
-struct stream *stream_create_recovering(struct kv *kv, uint32_t id, bool is_bucket,
-                                        bool is_striped, struct bytes subject);
+struct stream *stream_create_recovering(struct kv *kv, uint32_t id, bool is_bucket, bool is_striped,
+                                        struct bytes subject);
 /* The configuration is known; takes over its memory. */
 void stream_adopt(struct stream *stream, struct stream_config *config, uint64_t created_ns,
                   struct order *order);

@@ -24,7 +24,8 @@ bool stream_name_check(struct bytes name, struct api_failure *failure)
     for (size_t i = 0; i < name.count; i++)
         is_bad = is_bad || strchr(" \t\r\n\f.*>\\/", name.data[i]) != NULL;
     if (is_bad)
-        return refuse(failure, "stream name is required and can not contain '.', '*', '>', '\\', '/'");
+        return refuse(failure,
+                      "stream name is required and can not contain '.', '*', '>', '\\', '/'");
     if (name.count > STREAM_NAME_BYTES_MAX)
         return refuse(failure, "stream name is too long, maximum allowed is 255");
     return true;
@@ -66,12 +67,12 @@ static bool check_limits(struct stream_config *config, struct api_failure *failu
     if (config->replicas < 0)
         return api_fail(failure, API_REPLICAS_NEGATIVE, NULL);
     bool is_pedantic = config->is_pedantic;
-    return normalise_limit(&config->messages_max, "max_msgs", is_pedantic, failure) &&
-           normalise_limit(&config->messages_per_subject_max, "max_msgs_per_subject", is_pedantic,
-                           failure) &&
-           normalise_limit(&config->bytes_max, "max_bytes", is_pedantic, failure) &&
-           normalise_limit(&config->message_size_max, "max_msg_size", is_pedantic, failure) &&
-           normalise_limit(&config->consumers_max, "max_consumers", is_pedantic, failure);
+    return normalise_limit(&config->messages_max, "max_msgs", is_pedantic, failure)
+           && normalise_limit(&config->messages_per_subject_max, "max_msgs_per_subject",
+                              is_pedantic, failure)
+           && normalise_limit(&config->bytes_max, "max_bytes", is_pedantic, failure)
+           && normalise_limit(&config->message_size_max, "max_msg_size", is_pedantic, failure)
+           && normalise_limit(&config->consumers_max, "max_consumers", is_pedantic, failure);
 }
 
 static bool check_times(struct stream_config *config, struct api_failure *failure)
@@ -112,14 +113,14 @@ static bool check_reserved(const struct stream_config *config, struct bytes subj
         return refuse(failure, "capturing all subjects requires no-ack to be true");
     if (is_all && config->replicas != 1)
         return refuse(failure, "capturing all subjects requires replicas of 1");
-    bool is_api = subjects_collide(subject, BYTES_LITERAL("$JS.>")) ||
-                  subjects_collide(subject, BYTES_LITERAL("$JSC.>")) ||
-                  subjects_collide(subject, BYTES_LITERAL("$NRG.>"));
+    bool is_api = subjects_collide(subject, BYTES_LITERAL("$JS.>"))
+                  || subjects_collide(subject, BYTES_LITERAL("$JSC.>"))
+                  || subjects_collide(subject, BYTES_LITERAL("$NRG.>"));
     if (is_api && !config->no_ack && !subject_is_subset(BYTES_LITERAL("$JS.EVENT.>"), subject))
         return refuse(failure,
                       "subjects that overlap with jetstream api require no-ack to be true");
-    if (subjects_collide(subject, BYTES_LITERAL("$SYS.>")) && !config->no_ack &&
-        !subject_is_subset(BYTES_LITERAL("$SYS.ACCOUNT.>"), subject))
+    if (subjects_collide(subject, BYTES_LITERAL("$SYS.>")) && !config->no_ack
+        && !subject_is_subset(BYTES_LITERAL("$SYS.ACCOUNT.>"), subject))
         return refuse(failure, "subjects that overlap with system api require no-ack to be true");
     return true;
 }
@@ -150,9 +151,9 @@ static bool check_subjects(struct stream_config *config, struct api_failure *fai
 
 bool stream_config_check(struct stream_config *config, struct api_failure *failure)
 {
-    return check_texts(config, failure) && check_limits(config, failure) &&
-           check_times(config, failure) && check_policies(config, failure) &&
-           check_subjects(config, failure);
+    return check_texts(config, failure) && check_limits(config, failure)
+           && check_times(config, failure) && check_policies(config, failure)
+           && check_subjects(config, failure);
 }
 
 bool stream_config_check_update(const struct stream_config *current, struct stream_config *next,

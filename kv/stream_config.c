@@ -16,11 +16,11 @@ enum member_kind {
     MEMBER_TEXT,
     MEMBER_SUBJECTS,
     MEMBER_BOOL,
-    MEMBER_NUMBER,   /* int64_t */
+    MEMBER_NUMBER, /* int64_t */
     MEMBER_U64,
-    MEMBER_WORD,     /* an enumeration, uint8_t */
+    MEMBER_WORD,      /* an enumeration, uint8_t */
     MEMBER_FLAG_WORD, /* compression: bool */
-    MEMBER_OBJECT,   /* kept as given */
+    MEMBER_OBJECT,    /* kept as given */
     MEMBER_METADATA,
     MEMBER_PEDANTIC,
     MEMBER_UNSUPPORTED, /* refused in words unless empty, false or null */
@@ -130,9 +130,15 @@ static void text_set(struct text *text, struct bytes bytes)
 static void json_append(struct text *text, const struct json *value)
 {
     switch (json_type(value)) {
-    case JSON_NULL: text_append_literal(text, "null"); return;
-    case JSON_BOOL: text_append_literal(text, json_bool(value) ? "true" : "false"); return;
-    case JSON_STRING: text_append_json_string(text, json_string(value)); return;
+    case JSON_NULL:
+        text_append_literal(text, "null");
+        return;
+    case JSON_BOOL:
+        text_append_literal(text, json_bool(value) ? "true" : "false");
+        return;
+    case JSON_STRING:
+        text_append_json_string(text, json_string(value));
+        return;
     case JSON_NUMBER: {
         int64_t number = 0;
         (void)json_i64(value, &number); /* fractions do not occur in what is kept */
@@ -140,7 +146,8 @@ static void json_append(struct text *text, const struct json *value)
         return;
     }
     case JSON_ARRAY:
-    case JSON_OBJECT: break;
+    case JSON_OBJECT:
+        break;
     }
     bool is_object = json_type(value) == JSON_OBJECT;
     text_append_literal(text, is_object ? "{" : "[");
@@ -184,9 +191,9 @@ static int metadata_compare(const void *a, const void *b)
 
 static bool metadata_is_servers(struct bytes key)
 {
-    return bytes_equal(key, BYTES_LITERAL("_nats.ver")) ||
-           bytes_equal(key, BYTES_LITERAL("_nats.level")) ||
-           bytes_equal(key, BYTES_LITERAL("_nats.req.level"));
+    return bytes_equal(key, BYTES_LITERAL("_nats.ver"))
+           || bytes_equal(key, BYTES_LITERAL("_nats.level"))
+           || bytes_equal(key, BYTES_LITERAL("_nats.req.level"));
 }
 
 static bool read_metadata(struct stream_config *config, const struct json *value,
@@ -227,8 +234,9 @@ static bool read_word(struct stream_config *config, const struct json *value,
             *((uint8_t *)config + member->offset) = i;
         return true;
     }
-    if (member->offset == SIZE_MAX && (bytes_equal(word, BYTES_LITERAL("interest")) ||
-                                       bytes_equal(word, BYTES_LITERAL("workqueue"))))
+    if (member->offset == SIZE_MAX
+        && (bytes_equal(word, BYTES_LITERAL("interest"))
+            || bytes_equal(word, BYTES_LITERAL("workqueue"))))
         return api_fail(failure, API_STREAM_INVALID_CONFIG,
                         "pail does not support retention \"%.*s\" yet", (int)word.count, word.data);
     return api_fail(failure, API_INVALID_JSON, "can not unmarshal \"%.*s\"",
@@ -242,15 +250,24 @@ static bool read_unsupported(const struct json *value, const struct member *memb
     int64_t number = 0;
     bool is_empty = false;
     switch (json_type(value)) {
-    case JSON_NULL: is_empty = true; break;
-    case JSON_BOOL: is_empty = !json_bool(value); break;
-    case JSON_NUMBER: is_empty = json_i64(value, &number) && number == 0; break;
-    case JSON_STRING:
-        is_empty = json_string(value).count == 0 ||
-                   bytes_equal(json_string(value), BYTES_LITERAL("default"));
+    case JSON_NULL:
+        is_empty = true;
         break;
-    case JSON_ARRAY: is_empty = json_first(value) == NULL; break;
-    case JSON_OBJECT: break;
+    case JSON_BOOL:
+        is_empty = !json_bool(value);
+        break;
+    case JSON_NUMBER:
+        is_empty = json_i64(value, &number) && number == 0;
+        break;
+    case JSON_STRING:
+        is_empty = json_string(value).count == 0
+                   || bytes_equal(json_string(value), BYTES_LITERAL("default"));
+        break;
+    case JSON_ARRAY:
+        is_empty = json_first(value) == NULL;
+        break;
+    case JSON_OBJECT:
+        break;
     }
     if (is_empty)
         return true;
@@ -285,7 +302,8 @@ static bool read_scalar(struct stream_config *config, const struct json *value,
         if (json_first(value) != NULL)
             json_append(field, value);
         return true;
-    default: break;
+    default:
+        break;
     }
     ASSERT(false);
     return false;
@@ -310,8 +328,8 @@ static bool read_member(struct stream_config *config, const struct json *value,
 static const struct member *find_member(struct bytes name)
 {
     for (size_t i = 0; i < COUNT_OF(members); i++) {
-        if (strlen(members[i].name) == name.count &&
-            strncasecmp(members[i].name, name.data, name.count) == 0)
+        if (strlen(members[i].name) == name.count
+            && strncasecmp(members[i].name, name.data, name.count) == 0)
             return &members[i];
     }
     return NULL;
@@ -374,12 +392,18 @@ static bool member_is_set(const struct stream_config *config, const struct membe
     const void *field = (const char *)config + member->offset;
     switch (member->kind) {
     case MEMBER_TEXT:
-    case MEMBER_OBJECT: return ((const struct text *)field)->count > 0;
-    case MEMBER_SUBJECTS: return config->subject_count > 0;
-    case MEMBER_BOOL: return *(const bool *)field;
-    case MEMBER_NUMBER: return *(const int64_t *)field != 0;
-    case MEMBER_U64: return *(const uint64_t *)field != 0;
-    default: return true;
+    case MEMBER_OBJECT:
+        return ((const struct text *)field)->count > 0;
+    case MEMBER_SUBJECTS:
+        return config->subject_count > 0;
+    case MEMBER_BOOL:
+        return *(const bool *)field;
+    case MEMBER_NUMBER:
+        return *(const int64_t *)field != 0;
+    case MEMBER_U64:
+        return *(const uint64_t *)field != 0;
+    default:
+        return true;
     }
 }
 
@@ -388,18 +412,30 @@ static void append_value(struct text *text, const struct stream_config *config,
 {
     const void *field = (const char *)config + (member->offset == SIZE_MAX ? 0 : member->offset);
     switch (member->kind) {
-    case MEMBER_TEXT: text_append_json_string(text, text_bytes(field)); return;
-    case MEMBER_SUBJECTS: append_subjects(text, config); return;
-    case MEMBER_BOOL: text_append_literal(text, *(const bool *)field ? "true" : "false"); return;
-    case MEMBER_NUMBER: text_append_i64(text, *(const int64_t *)field); return;
-    case MEMBER_U64: text_append_u64(text, *(const uint64_t *)field); return;
+    case MEMBER_TEXT:
+        text_append_json_string(text, text_bytes(field));
+        return;
+    case MEMBER_SUBJECTS:
+        append_subjects(text, config);
+        return;
+    case MEMBER_BOOL:
+        text_append_literal(text, *(const bool *)field ? "true" : "false");
+        return;
+    case MEMBER_NUMBER:
+        text_append_i64(text, *(const int64_t *)field);
+        return;
+    case MEMBER_U64:
+        text_append_u64(text, *(const uint64_t *)field);
+        return;
     case MEMBER_OBJECT:
         if (((const struct text *)field)->count == 0)
             text_append_literal(text, "{}");
         else
             text_append(text, text_bytes(field));
         return;
-    case MEMBER_METADATA: append_metadata(text, config, with_server_metadata); return;
+    case MEMBER_METADATA:
+        append_metadata(text, config, with_server_metadata);
+        return;
     case MEMBER_WORD:
     case MEMBER_FLAG_WORD: {
         uint8_t word = member->offset == SIZE_MAX ? 0 : *(const uint8_t *)field;
@@ -407,7 +443,8 @@ static void append_value(struct text *text, const struct stream_config *config,
         return;
     }
     case MEMBER_PEDANTIC:
-    case MEMBER_UNSUPPORTED: break;
+    case MEMBER_UNSUPPORTED:
+        break;
     }
     ASSERT(false);
 }
@@ -418,8 +455,8 @@ void stream_config_append(struct text *text, const struct stream_config *config,
     const char *separator = "{";
     for (size_t i = 0; i < COUNT_OF(members); i++) {
         const struct member *member = &members[i];
-        if (member->output == OUT_NEVER ||
-            (member->output == OUT_IF_SET && !member_is_set(config, member)))
+        if (member->output == OUT_NEVER
+            || (member->output == OUT_IF_SET && !member_is_set(config, member)))
             continue;
         text_append_format(text, "%s\"%s\":", separator, member->name);
         append_value(text, config, member, with_server_metadata);
@@ -446,16 +483,16 @@ struct bytes stream_config_bucket(const struct stream_config *config)
         return (struct bytes){0};
     struct bytes bucket = bytes_after(name, 3);
     struct bytes subject = text_bytes(&config->subjects[0]);
-    if (bucket.count == 0 || subject.count != bucket.count + 6 ||
-        !bytes_start_with(subject, BYTES_LITERAL("$KV.")) ||
-        !bytes_start_with(bytes_after(subject, 4), bucket) ||
-        !bytes_equal(bytes_after(subject, 4 + bucket.count), BYTES_LITERAL(".>")))
+    if (bucket.count == 0 || subject.count != bucket.count + 6
+        || !bytes_start_with(subject, BYTES_LITERAL("$KV."))
+        || !bytes_start_with(bytes_after(subject, 4), bucket)
+        || !bytes_equal(bytes_after(subject, 4 + bucket.count), BYTES_LITERAL(".>")))
         return (struct bytes){0};
     return bucket;
 }
 
 bool stream_config_needs_one_stripe(const struct stream_config *config)
 {
-    return stream_config_bucket(config).count == 0 || config->messages_max > 0 ||
-           config->bytes_max > 0;
+    return stream_config_bucket(config).count == 0 || config->messages_max > 0
+           || config->bytes_max > 0;
 }

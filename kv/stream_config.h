@@ -37,8 +37,8 @@ struct stream_config {
     int64_t replicas;
     int64_t duplicate_window_ns;
     uint64_t first_seq;
-    struct text placement;       /* the JSON object as given */
-    struct text consumer_limits; /* the JSON object as given */
+    struct text placement;            /* the JSON object as given */
+    struct text consumer_limits;      /* the JSON object as given */
     struct stream_metadata *metadata; /* owns; sorted by key */
     uint32_t metadata_count;
     uint8_t discard, storage;

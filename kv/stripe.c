@@ -87,8 +87,8 @@ uint32_t stripe_message_size(const struct stream *stream, size_t subject_bytes,
 static bool key_is_full(const struct stripe *stripe, const struct index_key *key)
 {
     int64_t history = stripe->stream->config.messages_per_subject_max;
-    return key != NULL && history > 0 &&
-           (int64_t)index_key_message_count(stripe->index, key) >= history;
+    return key != NULL && history > 0
+           && (int64_t)index_key_message_count(stripe->index, key) >= history;
 }
 
 const char *stripe_limit_words(const struct stripe *stripe, const struct index_key *key,
@@ -100,11 +100,11 @@ const char *stripe_limit_words(const struct stripe *stripe, const struct index_k
     bool is_full = key_is_full(stripe, key);
     if (config->discard_new_per_subject && is_full)
         return "maximum messages per subject exceeded";
-    if (config->messages_max > 0 && !is_full &&
-        index_message_count(stripe->index) >= (uint64_t)config->messages_max)
+    if (config->messages_max > 0 && !is_full
+        && index_message_count(stripe->index) >= (uint64_t)config->messages_max)
         return "maximum messages exceeded";
-    if (config->bytes_max <= 0 ||
-        index_size_bytes(stripe->index) + size_bytes <= (uint64_t)config->bytes_max)
+    if (config->bytes_max <= 0
+        || index_size_bytes(stripe->index) + size_bytes <= (uint64_t)config->bytes_max)
         return NULL;
     if (is_full && index_key_message(stripe->index, key, 0).size_bytes >= size_bytes)
         return NULL;
@@ -117,8 +117,8 @@ bool stripe_is_superseded(const struct stripe *stripe, const struct index_key *k
         return false;
     uint32_t count = index_key_message_count(stripe->index, key);
     int64_t history = stripe->stream->config.messages_per_subject_max;
-    if (history > 0 && (int64_t)count >= history &&
-        seq < index_key_message(stripe->index, key, 0).seq)
+    if (history > 0 && (int64_t)count >= history
+        && seq < index_key_message(stripe->index, key, 0).seq)
         return true;
     for (uint32_t i = count; i-- > 0;) {
         struct message message = index_key_message(stripe->index, key, i);
@@ -138,8 +138,7 @@ static void stripe_remove_at(struct stripe *stripe, struct index_key *key, uint6
     struct message message;
     bool was_there = index_remove(stripe->index, key, seq, &message);
     ASSERT(was_there);
-    removed_list_add(removed, stripe,
-                     (struct removed){message.seq, message.where});
+    removed_list_add(removed, stripe, (struct removed){message.seq, message.where});
 }
 
 /* Removes the key's oldest while it has more than `keep`; the key itself stays (keep >= 1). */
@@ -166,10 +165,10 @@ static void stripe_rollup_key(struct stripe *stripe, struct index_key *key, uint
 static bool stripe_is_over(const struct stripe *stripe)
 {
     const struct stream_config *config = &stripe->stream->config;
-    return (config->messages_max > 0 &&
-            index_message_count(stripe->index) > (uint64_t)config->messages_max) ||
-           (config->bytes_max > 0 &&
-            index_size_bytes(stripe->index) > (uint64_t)config->bytes_max);
+    return (config->messages_max > 0
+            && index_message_count(stripe->index) > (uint64_t)config->messages_max)
+           || (config->bytes_max > 0
+               && index_size_bytes(stripe->index) > (uint64_t)config->bytes_max);
 }
 
 /* Discard old: the stream's oldest go, even the new one itself. */
@@ -188,8 +187,8 @@ static void stripe_schedule_expiry(struct stripe *stripe)
     struct stream *stream = stripe->stream;
     struct index_key *key;
     struct message message;
-    if (stream->config.age_max_ns <= 0 || timer_is_running(&stripe->expiry) ||
-        !index_seek(stripe->index, 0, &key, &message))
+    if (stream->config.age_max_ns <= 0 || timer_is_running(&stripe->expiry)
+        || !index_seek(stripe->index, 0, &key, &message))
         return;
     struct shard *shard = stream->kv->shard;
     uint64_t wall = shard_wall_ns(shard);
@@ -213,8 +212,7 @@ static bool stripe_replace_message(struct stripe *stripe, struct index_key *key,
     struct message old;
     if (!index_replace(stripe->index, key, message, &old))
         return false;
-    removed_list_add(removed, stripe,
-                     (struct removed){old.seq, old.where});
+    removed_list_add(removed, stripe, (struct removed){old.seq, old.where});
     stripe_note_last(stripe, message);
     if (stripe->stream->config.discard == STREAM_DISCARD_OLD)
         stripe_discard_old(stripe, removed);
@@ -228,8 +226,8 @@ void stripe_put_message(struct stripe *stripe, struct bytes key, uint64_t hash,
     const struct stream_config *config = &stripe->stream->config;
     struct index_key *known = index_find(stripe->index, key, hash);
     *previous_out = known == NULL ? 0 : index_key_newest(known).seq;
-    if (known != NULL && config->messages_per_subject_max == 1 &&
-        stripe_replace_message(stripe, known, message, removed))
+    if (known != NULL && config->messages_per_subject_max == 1
+        && stripe_replace_message(stripe, known, message, removed))
         return;
     struct index_key *entry = index_insert(stripe->index, key, hash, message);
     if ((message->user & STRIPE_MESSAGE_IS_ROLLUP) != 0)
@@ -248,16 +246,15 @@ bool stripe_remove_message(struct stripe *stripe, struct index_key *key, uint64_
     struct message message;
     if (!index_remove(stripe->index, key, seq, &message))
         return false;
-    removed_list_add(removed, stripe,
-                     (struct removed){message.seq, message.where});
+    removed_list_add(removed, stripe, (struct removed){message.seq, message.where});
     return true;
 }
 
 static bool purge_is_all(const struct stream *stream, struct bytes filter)
 {
-    return filter.count == 0 || bytes_equal(filter, BYTES_LITERAL(">")) ||
-           (stream->prefix.count > 0 && filter.count == stream->prefix.count + 1 &&
-            bytes_start_with(filter, stream->prefix) && filter.data[filter.count - 1] == '>');
+    return filter.count == 0 || bytes_equal(filter, BYTES_LITERAL(">"))
+           || (stream->prefix.count > 0 && filter.count == stream->prefix.count + 1
+               && bytes_start_with(filter, stream->prefix) && filter.data[filter.count - 1] == '>');
 }
 
 static void stripe_purge_key(struct stripe *stripe, struct bytes filter, uint64_t upto,
@@ -382,15 +379,15 @@ static void stripe_on_expiry(struct timer *timer)
     struct removed_list removed = {0};
     struct index_key *key;
     struct message message;
-    while (stream->config.age_max_ns > 0 && removed.count < 4096 &&
-           index_seek(stripe->index, 0, &key, &message) &&
-           message.time_ns + (uint64_t)stream->config.age_max_ns <= wall &&
-           stripe_is_durable(stripe, message.where))
+    while (stream->config.age_max_ns > 0 && removed.count < 4096
+           && index_seek(stripe->index, 0, &key, &message)
+           && message.time_ns + (uint64_t)stream->config.age_max_ns <= wall
+           && stripe_is_durable(stripe, message.where))
         stripe_remove_at(stripe, key, message.seq, &removed);
     bool is_stuck = removed.count == 0;
     stripe_retire(stripe, &removed);
-    if (is_stuck && index_seek(stripe->index, 0, &key, &message) &&
-        !stripe_is_durable(stripe, message.where))
+    if (is_stuck && index_seek(stripe->index, 0, &key, &message)
+        && !stripe_is_durable(stripe, message.where))
         timer_start(shard->timers, timer, shard_now_ns(shard) + EXPIRY_RETRY_NS, stripe_on_expiry);
     else
         stripe_schedule_expiry(stripe);

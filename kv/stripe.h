@@ -12,7 +12,8 @@
 #include "store/store.h"
 
 enum {
-    STRIPE_MESSAGE_IS_ROLLUP = 1u << 0, /* message.user: everything older of the key is gone, latecomers too */
+    STRIPE_MESSAGE_IS_ROLLUP =
+        1u << 0, /* message.user: everything older of the key is gone, latecomers too */
     STRIPE_MESSAGE_HAS_HEADERS = 1u << 1,
 };
 
@@ -35,19 +36,20 @@ static inline const struct removed *removed_list_at(const struct removed_list *l
 }
 
 struct stripe {
-    struct stream *stream;       /* borrows */
-    struct index *index;         /* owns */
-    uint64_t last_seq;           /* of what was put here */
-    uint64_t stated_seq;         /* last_seq of the newest state record */
-    uint64_t evicted_upto;       /* discard old has removed everything up to this sequence … */
-    uint64_t evicted_stated;     /* … and a record says so up to this one */
+    struct stream *stream;   /* borrows */
+    struct index *index;     /* owns */
+    uint64_t last_seq;       /* of what was put here */
+    uint64_t stated_seq;     /* last_seq of the newest state record */
+    uint64_t evicted_upto;   /* discard old has removed everything up to this sequence … */
+    uint64_t evicted_stated; /* … and a record says so up to this one */
     uint64_t last_time_ns;
     uint64_t pending_count;      /* puts, removals and answers that hold this stripe */
     uint64_t pending_removals;   /* removals whose record is not durable yet */
     uint64_t unwritten_removals; /* of these, those the log had no room for yet */
     uint64_t feeds;              /* bit i: shard i hears of every durable change */
     uint32_t feed_generations[SHARD_COUNT_MAX];
-    uint64_t feed_starts[SHARD_COUNT_MAX]; /* the registration each feed began with, see feed_offer */
+    uint64_t
+        feed_starts[SHARD_COUNT_MAX]; /* the registration each feed began with, see feed_offer */
     uint64_t registrations;
     struct timer expiry;
 };

@@ -116,14 +116,15 @@ uint8_t stripe_message_type(const struct stream *stream)
 
 static bool type_is_message(uint8_t type)
 {
-    return type == KV_RECORD_MESSAGE || (type > KV_RECORD_MESSAGE_KEEP &&
-                                         type <= KV_RECORD_MESSAGE_KEEP + KV_RECORD_KEEP_MAX);
+    return type == KV_RECORD_MESSAGE
+           || (type > KV_RECORD_MESSAGE_KEEP
+               && type <= KV_RECORD_MESSAGE_KEEP + KV_RECORD_KEEP_MAX);
 }
 
 uint8_t stripe_record_flags(const struct stream *stream)
 {
-    return (uint8_t)((stream->prefix.count > 0 ? KV_RECORD_IS_BUCKET : 0) |
-                     (stream->is_striped ? KV_RECORD_IS_STRIPED : 0));
+    return (uint8_t)((stream->prefix.count > 0 ? KV_RECORD_IS_BUCKET : 0)
+                     | (stream->is_striped ? KV_RECORD_IS_STRIPED : 0));
 }
 
 bool stripe_needs_state(const struct stripe *stripe)
@@ -132,8 +133,8 @@ bool stripe_needs_state(const struct stripe *stripe)
     struct message newest;
     if (stripe->stream->is_memory || stripe->stated_seq >= stripe->last_seq)
         return false;
-    return !index_seek_back(stripe->index, UINT64_MAX, &key, &newest) ||
-           newest.seq < stripe->last_seq;
+    return !index_seek_back(stripe->index, UINT64_MAX, &key, &newest)
+           || newest.seq < stripe->last_seq;
 }
 
 /* Removed messages whose space waits for a state record. */
@@ -189,10 +190,10 @@ static void replay_message(struct stripe *stripe, const struct record *record, l
         .seq = record->seq,
         .time_ns = record->time_ns,
         .where = where,
-        .size_bytes = stripe_message_size(stripe->stream, record->key.count,
-                                          record->headers.count, record->value.count),
-        .user = ((record->flags & KV_RECORD_IS_ROLLUP) != 0 ? STRIPE_MESSAGE_IS_ROLLUP : 0) |
-                (record->headers.count > 0 ? STRIPE_MESSAGE_HAS_HEADERS : 0),
+        .size_bytes = stripe_message_size(stripe->stream, record->key.count, record->headers.count,
+                                          record->value.count),
+        .user = ((record->flags & KV_RECORD_IS_ROLLUP) != 0 ? STRIPE_MESSAGE_IS_ROLLUP : 0)
+                | (record->headers.count > 0 ? STRIPE_MESSAGE_HAS_HEADERS : 0),
     };
     /* The history of that time: what was pushed out then stays out, what was kept may be kept still. */
     stripe->stream->config.messages_per_subject_max =
@@ -249,14 +250,19 @@ void stripe_replay(struct stripe *stripe, const struct record *record, location 
     if (is_message)
         replay_message(stripe, record, where);
     switch (record->type) {
-    case KV_RECORD_REMOVED: replay_removed(stripe, record); break;
-    case KV_RECORD_STATE: replay_state(stripe, record); break;
+    case KV_RECORD_REMOVED:
+        replay_removed(stripe, record);
+        break;
+    case KV_RECORD_STATE:
+        replay_state(stripe, record);
+        break;
     case KV_RECORD_PURGED:
         stripe_purge(stripe, record->key, record->seq, &removed);
         if ((record->flags & RECORD_IS_STATE) != 0 && record->seq > stripe->evicted_upto)
             stripe->evicted_upto = stripe->evicted_stated = record->seq;
         break;
-    default: break;
+    default:
+        break;
     }
     if (record->seq > stripe->last_seq) { /* also a message that something newer has pushed out */
         stripe->last_seq = record->seq;

@@ -124,8 +124,7 @@ static void kv_on_record(void *context, const struct record *record, location wh
     if (stream == NULL)
         stream = stream_create_recovering(kv, record->stream_id,
                                           (record->flags & KV_RECORD_IS_BUCKET) != 0,
-                                          (record->flags & KV_RECORD_IS_STRIPED) != 0,
-                                          record->key);
+                                          (record->flags & KV_RECORD_IS_STRIPED) != 0, record->key);
     stripe_replay(stream->stripe, record, where);
 }
 
@@ -348,8 +347,8 @@ void kv_destroy(struct kv *kv)
 
 bool kv_is_busy(const struct kv *kv)
 {
-    return put_is_busy(kv) || catalog_is_busy(kv) || kv->requests_open > 0 ||
-           store_is_busy(kv->store);
+    return put_is_busy(kv) || catalog_is_busy(kv) || kv->requests_open > 0
+           || store_is_busy(kv->store);
 }
 
 /* ---- doors ---- */
@@ -383,9 +382,8 @@ static void figures_publish(struct timer *timer)
 {
     struct kv *kv = CONTAINER_OF(timer, struct kv, figures_timer);
     struct world_figures *out = &kv->world->figures[kv->shard->index];
-    struct kv_figures figures = {.consumers = kv->consumer_count,
-                                 .api_total = kv->api_total,
-                                 .api_errors = kv->api_errors};
+    struct kv_figures figures = {
+        .consumers = kv->consumer_count, .api_total = kv->api_total, .api_errors = kv->api_errors};
     for (uint32_t i = 0; i < kv->streams.by_id_capacity; i++) {
         struct stream *stream = kv->streams.by_id[i];
         if (stream == NULL)

@@ -23,10 +23,11 @@ struct index_key; /* opaque: a key that has at least one message */
 /* A message as the index knows it. */
 struct message {
     uint64_t seq;
-    uint64_t time_ns;   /* Unix */
-    location where;     /* LOCATION_NONE in memory streams */
+    uint64_t time_ns;    /* Unix */
+    location where;      /* LOCATION_NONE in memory streams */
     uint32_t size_bytes; /* as JetStream counts it (jetstream-streams.md section 8.1) */
-    uint32_t user;       /* kv's flags of the message; kept as given (8 bits are enough: only the low 8 are kept) */
+    uint32_t
+        user; /* kv's flags of the message; kept as given (8 bits are enough: only the low 8 are kept) */
 };
 
 struct index *index_create(struct heap *heap);

@@ -40,9 +40,9 @@ static bool last_error_has(const char *text)
 static bool entry_is(kvEntry *entry, const char *key, const char *value, kvOperation operation)
 {
     int length = kvEntry_ValueLen(entry);
-    return strcmp(kvEntry_Key(entry), key) == 0 && length == (int)strlen(value) &&
-           memcmp(kvEntry_Value(entry), value, (size_t)length) == 0 &&
-           kvEntry_Operation(entry) == operation;
+    return strcmp(kvEntry_Key(entry), key) == 0 && length == (int)strlen(value)
+           && memcmp(kvEntry_Value(entry), value, (size_t)length) == 0
+           && kvEntry_Operation(entry) == operation;
 }
 
 static void expect_next(kvWatcher *watcher, const char *key, const char *value,
@@ -116,9 +116,9 @@ static void deleted_keys_and_history(kvStore *kv)
     CHECK(revision == 7);
     CHECK(key_count(kv) == 2);
     NO_ERROR(kvStore_History(&history, kv, "a", NULL));
-    CHECK(history.Count == 3 && entry_is(history.Entries[0], "a", "one", kvOp_Put) &&
-          entry_is(history.Entries[1], "a", "", kvOp_Delete) &&
-          kvEntry_Revision(history.Entries[2]) == 7);
+    CHECK(history.Count == 3 && entry_is(history.Entries[0], "a", "one", kvOp_Put)
+          && entry_is(history.Entries[1], "a", "", kvOp_Delete)
+          && kvEntry_Revision(history.Entries[2]) == 7);
     kvEntryList_Destroy(&history);
 }
 
@@ -137,8 +137,8 @@ static void many_keys(kvStore *kv, const char *bucket)
     CHECK(kvEntry_ValueLen(entry) == 499 * 20);
     kvEntry_Destroy(entry);
     NO_ERROR(kvStore_Status(&status, kv));
-    CHECK(strcmp(kvStatus_Bucket(status), bucket) == 0 && kvStatus_History(status) == 5 &&
-          kvStatus_Values(status) == 505);
+    CHECK(strcmp(kvStatus_Bucket(status), bucket) == 0 && kvStatus_History(status) == 5
+          && kvStatus_Values(status) == 505);
     kvStatus_Destroy(status);
 
     kvPurgeOptions options;
