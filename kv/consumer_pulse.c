@@ -1,0 +1,170 @@
+/*
+ * kv/consumer_pulse.c: what keeps a consumer going or ends it: heartbeats, interest, answers to flow-control requests.
+ */
+#include "kv/consumer_state.h"
+
+#include <stdio.h>
+
+#include "core/subject.h"
+
+static void consumer_on_heartbeat(struct timer *timer);
+static void consumer_on_inactive(struct timer *timer);
+
+static bool consumer_is_idle(const struct consumer *consumer)
+{
+    return consumer->state == CONSUMER_LIVE && consumer->queue.alive == 0;
+}
+
+static void send_heartbeat(struct consumer *consumer)
+{
+    bool is_stalled = consumer->config.flow_control && consumer->flow_bytes > consumer->flow_window
+                      && consumer->flow_id[0] != '\0';
+    if (!consumer_is_idle(consumer) && !is_stalled)
+        return; /* data is on its way: a heartbeat would end a client's list too early */
+    uint64_t looked = consumer->stream->feed->advanced_upto;
+    if (!consumer_is_idle(consumer) || looked < consumer->stream_seq)
+        looked = consumer->stream_seq;
+    char headers[2 * STREAM_NAME_BYTES_MAX + 192];
+    int bytes = snprintf(headers, sizeof headers,
+                         "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: %llu\r\n"
+                         "Nats-Last-Stream: %llu\r\n",
+                         (unsigned long long)consumer->consumer_seq, (unsigned long long)looked);
+    size_t count = (size_t)bytes;
+    if (is_stalled) {
+        count +=
+            (size_t)snprintf(headers + count, sizeof headers - count, "Nats-Consumer-Stalled: ");
+        count += consumer_flow_subject(consumer, headers + count, sizeof headers - count);
+        memcpy(headers + count, "\r\n", 2);
+        count += 2;
+    }
+    memcpy(headers + count, "\r\n", 2);
+    consumer_send_status(consumer, (struct bytes){0}, bytes_of(headers, count + 2));
+}
+
+static void consumer_on_heartbeat(struct timer *timer)
+{
+    struct consumer *consumer = CONTAINER_OF(timer, struct consumer, heartbeat);
+    struct shard *shard = kv_of_consumer(consumer)->shard;
+    uint64_t interval = (uint64_t)consumer->config.idle_heartbeat_ns;
+    uint64_t now = shard_now_ns(shard);
+    if (consumer->last_sent_ns + interval > now) {
+        timer_start(shard->timers, timer, consumer->last_sent_ns + interval, consumer_on_heartbeat);
+        return;
+    }
+    if (consumer->is_active)
+        send_heartbeat(consumer);
+    consumer->last_sent_ns = now;
+    timer_start(shard->timers, timer, now + interval, consumer_on_heartbeat);
+}
+
+static void consumer_on_inactive(struct timer *timer)
+{
+    struct consumer *consumer = CONTAINER_OF(timer, struct consumer, inactive);
+    directory_forget(consumer->stream, consumer_name(consumer));
+    consumer_destroy(consumer);
+}
+
+void consumer_start_pulse(struct consumer *consumer)
+{
+    struct kv *kv = kv_of_consumer(consumer);
+    consumer->is_active =
+        kv->outbox->has_subscription(kv->outbox, text_bytes(&consumer->config.deliver_subject),
+                                     text_bytes(&consumer->config.deliver_group));
+    uint64_t now = shard_now_ns(kv->shard);
+    consumer->last_sent_ns = now;
+    if (consumer->config.idle_heartbeat_ns > 0)
+        timer_start(kv->shard->timers, &consumer->heartbeat,
+                    now + (uint64_t)consumer->config.idle_heartbeat_ns, consumer_on_heartbeat);
+    if (!consumer->is_active)
+        timer_start(kv->shard->timers, &consumer->inactive,
+                    now + (uint64_t)consumer->config.inactive_threshold_ns, consumer_on_inactive);
+}
+
+static void consumer_set_active(struct consumer *consumer, bool is_active)
+{
+    struct shard *shard = kv_of_consumer(consumer)->shard;
+    if (consumer->is_active == is_active || !consumer->is_started)
+        return;
+    consumer->is_active = is_active;
+    if (is_active) {
+        timer_stop(&consumer->inactive);
+        consumer_pump(consumer);
+    } else {
+        timer_start(shard->timers, &consumer->inactive,
+                    shard_now_ns(shard) + (uint64_t)consumer->config.inactive_threshold_ns,
+                    consumer_on_inactive);
+    }
+}
+
+void consumers_on_interest(struct kv *kv, struct bytes subject, struct bytes queue, bool is_present)
+{
+    if (kv->consumer_count == 0)
+        return;
+    struct consumer *consumer = consumer_first_of_subject(kv, subject);
+    while (consumer != NULL) {
+        struct consumer *next = consumer->hash_next;
+        if (bytes_equal(text_bytes(&consumer->config.deliver_subject), subject)
+            && bytes_equal(text_bytes(&consumer->config.deliver_group), queue))
+            consumer_set_active(consumer, is_present);
+        consumer = next;
+    }
+}
+
+void consumers_on_room(struct kv *kv)
+{
+    for (uint32_t i = 0; i < kv->consumer_capacity; i++) {
+        struct consumer *consumer = kv->consumers[i];
+        while (consumer != NULL) {
+            struct consumer *next = consumer->hash_next;
+            consumer_pump(consumer);
+            consumer = next;
+        }
+    }
+}
+
+static void flow_answered(struct kv *kv, struct bytes subject)
+{
+    struct bytes stream_name, name, id;
+    if (!subject_token(subject, 2, &stream_name) || !subject_token(subject, 3, &name)
+        || !subject_token(subject, 4, &id))
+        return;
+    struct stream *stream = stream_by_name(&kv->streams, stream_name);
+    struct consumer *consumer = stream == NULL ? NULL : consumer_find(stream, name);
+    if (consumer == NULL || !bytes_equal(id, bytes_of_text(consumer->flow_id)))
+        return;
+    consumer->flow_window = 2 * consumer->flow_window < CONSUMER_FLOW_WINDOW_MAX
+                                ? 2 * consumer->flow_window
+                                : CONSUMER_FLOW_WINDOW_MAX;
+    consumer->flow_bytes -= consumer->flow_covered < consumer->flow_bytes ? consumer->flow_covered
+                                                                          : consumer->flow_bytes;
+    consumer->flow_covered = 0;
+    consumer->flow_id[0] = '\0';
+    consumer_pump(consumer);
+}
+
+static void consumers_on_flow_answer(struct shard *shard, void *payload, uint32_t bytes,
+                                     uint32_t from)
+{
+    (void)from;
+    flow_answered(kv_of(shard), bytes_of(payload, bytes));
+}
+
+static int digit_of(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'A' && c <= 'Z' ? c - 'A' + 10 : -1;
+}
+
+bool consumers_on_flow_control(struct kv *kv, struct bytes subject)
+{
+    struct bytes id;
+    if (!subject_token(subject, 4, &id) || id.count != 4 || digit_of(id.data[0]) < 0
+        || digit_of(id.data[1]) < 0)
+        return false;
+    uint32_t shard = (uint32_t)(digit_of(id.data[0]) * 36 + digit_of(id.data[1]));
+    if (shard >= kv->shard->count)
+        return false;
+    mailbox_send(kv->shard, shard, consumers_on_flow_answer, subject.data, (uint32_t)subject.count);
+    return true;
+}
