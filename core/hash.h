@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 /*
- * 64-bit hash of a key, well mixed in all bits. It decides the stripe of a key and slots in tables, both of which are
- * made anew at each start: it is never stored, and `hash_seed_set` gives each process its own (against crafted keys).
+ * 64-bit hash of a key, well mixed in all bits, for tables in memory: it is never stored, and `hash_seed_set` gives each process
+ * its own (against crafted keys).
  */
 uint64_t hash_bytes(const void *data, size_t count);
 void hash_seed_set(uint64_t seed); /* before the first use */

@@ -896,16 +896,8 @@ void catalog_adopt_all(struct kv *kv, uint64_t (*last_seq_of)(void *context, uin
     }
 }
 
-static void restate_later(struct store_wait *wait);
-
-/* A restatement the log had no room for. */
-struct restate {
-    struct store_wait wait;
-    struct kv *kv;
-    uint32_t stream_id;
-};
-
-static void restate_try(struct kv *kv, uint32_t stream_id)
+/* Where the log takes no more, the store asks again. */
+void catalog_restate(struct kv *kv, uint32_t stream_id)
 {
     struct stream *stream = stream_by_id(&kv->streams, stream_id);
     enum status status = STATUS_OK;
@@ -915,29 +907,11 @@ static void restate_try(struct kv *kv, uint32_t stream_id)
         status = catalog_append(kv->catalog, stream_id, NULL);
     if (status == STATUS_OK && kv->catalog != NULL)
         status = directory_restate(kv, stream_id);
-    if (status == STATUS_OK && stream->stripe != NULL) {
-        stream->stripe->evicted_stated = 0; /* it may be among what is to be said again */
-        status = stripe_state_evictions(stream->stripe);
-    }
-    if (status == STATUS_OK && stream->stripe != NULL && !stream->is_memory)
-        status = stripe_write_state(stream->stripe, NULL);
-    if (status == STATUS_OK)
+    if (stream->stripe == NULL || stream->is_memory)
         return;
-    struct restate *restate = heap_alloc_zeroed(kv->shard->heap, sizeof *restate);
-    restate->kv = kv;
-    restate->stream_id = stream_id;
-    restate->wait.on_durable = restate_later;
-    store_wait_room(kv->store, &restate->wait);
-}
-
-static void restate_later(struct store_wait *wait)
-{
-    struct restate *restate = CONTAINER_OF(wait, struct restate, wait);
-    restate_try(restate->kv, restate->stream_id);
-    heap_free(restate);
-}
-
-void catalog_restate(struct kv *kv, uint32_t stream_id)
-{
-    restate_try(kv, stream_id);
+    stream->stripe->evicted_stated = 0; /* it may be among what is to be said again */
+    if (status == STATUS_OK)
+        status = stripe_state_evictions(stream->stripe);
+    if (status == STATUS_OK)
+        (void)!stripe_write_state(stream->stripe, NULL);
 }

@@ -42,8 +42,6 @@ struct order_shard {
 struct order {
     struct shared_u64 next;          /* the next sequence to be given out; 1 at first */
     struct shared_u64 waiters;       /* bit i: shard i wants to hear when a floor rises */
-    struct shared_u64 size_bytes;    /* sum over the stripes, for max_bytes */
-    struct shared_u64 message_count; /* the same for max_msgs */
     struct order_shard shards[SHARD_COUNT_MAX];
 };
 

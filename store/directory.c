@@ -262,7 +262,6 @@ static enum status read_manifest(struct opening *opening)
     manifest_path(path, directory);
     enum status status = manifest_read(&directory->manifest, opening->io, path);
     if (status == STATUS_NOT_FOUND && directory->found_count == 0) {
-        directory->manifest.seed = io_random(opening->io);
         directory->manifest.segment_next = 1;
         return STATUS_OK;
     }
@@ -302,8 +301,7 @@ static void forget_epochs(struct store_directory *directory, struct manifest *ne
 static enum status raise_epoch(struct opening *opening)
 {
     struct store_directory *directory = opening->directory;
-    struct manifest next = {.seed = directory->manifest.seed,
-                            .epoch = directory->manifest.epoch + 1,
+    struct manifest next = {.epoch = directory->manifest.epoch + 1,
                             .segment_next = directory->manifest.segment_next};
     if (directory->found_count > 0) {
         uint64_t highest = directory->found[directory->found_count - 1].id;
@@ -408,11 +406,6 @@ void store_directory_close(struct store_directory *directory, struct io *io)
 uint64_t store_directory_epoch(const struct store_directory *directory)
 {
     return directory->manifest.epoch;
-}
-
-uint64_t store_directory_seed(const struct store_directory *directory)
-{
-    return directory->manifest.seed;
 }
 
 bool store_directory_is_buffered(const struct store_directory *directory)

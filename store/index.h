@@ -4,7 +4,7 @@
  *     key ──hash table──► index_key {key bytes, newest message} ──► older messages (only where there are any)
  *     seq ──sequence log──► index_key
  *
- * Grows without a pause (segmented hash table). About 80 bytes a key of 20 bytes with one message.
+ * Grows without a pause (segmented hash table). About 75 bytes a key of 20 bytes with one message.
  * Runs on: the stripe's shard. Pointers to index_key stay valid until the key's last message is removed.
  */
 #ifndef STORE_INDEX_H

@@ -51,7 +51,7 @@ void key_table_remove(struct key_table *table, uint32_t tag,
 bool key_table_gather(const struct key_table *table, uint64_t *cursor, uint32_t *handles,
                       uint32_t handles_max, uint32_t *count_out);
 
-/* Mixed once more: the stripe was chosen by bits of the same hash, which are therefore alike in all keys here. */
+/* Mixed once more: the table needs no bits of the hash to be better than the others. */
 static inline uint32_t key_table_tag(uint64_t hash)
 {
     return (uint32_t)((hash * 0x9E3779B97F4A7C15u) >> 32);

@@ -84,8 +84,6 @@ static bool parse_line(struct manifest *manifest, const char *line)
 {
     struct log_end end;
     struct epoch_shards shards;
-    if (sscanf(line, "seed %" SCNx64, &manifest->seed) == 1)
-        return true;
     if (sscanf(line, "epoch %" SCNu64, &manifest->epoch) == 1)
         return true;
     if (sscanf(line, "segment_next %" SCNu64, &manifest->segment_next) == 1)
@@ -164,7 +162,6 @@ enum status manifest_write(const struct manifest *manifest, struct io *io, const
 {
     struct text text = {0};
     text_append_literal(&text, MANIFEST_FIRST_LINE);
-    text_append_format(&text, "seed %016" PRIx64 "\n", manifest->seed);
     text_append_format(&text, "epoch %" PRIu64 "\n", manifest->epoch);
     text_append_format(&text, "segment_next %" PRIu64 "\n", manifest->segment_next);
     for (uint32_t i = 0; i < manifest->shards_count; i++) {

@@ -2,7 +2,6 @@
  * store/manifest.h: what the directory knows for certain, a small text file replaced as a whole.
  *
  *     pail-store 1
- *     seed 9f3c…                        hash seed of this directory: a key's stripe is the same at each start
  *     epoch 7                           of the run that wrote this; raised and made durable before anything is read
  *     segment_next 42                   no segment of an earlier run has this id or a higher one
  *     shards 6 4 38                     epoch, number of its logs, its first segment; for each epoch that has segments
@@ -37,7 +36,7 @@ struct epoch_shards {
 };
 
 struct manifest {
-    uint64_t seed, epoch, segment_next;
+    uint64_t epoch, segment_next;
     struct epoch_shards *shards; /* owns */
     uint32_t shards_count;
     struct log_end *ends; /* owns */

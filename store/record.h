@@ -25,7 +25,7 @@ enum {
     RECORD_REMOVES = 1u << 0,
     /*
      * The record is state that its owner can write anew at any time (configuration, limits, last sequence). It does not
-     * keep its segment alive: before recycling, the store asks the owner to append it again (store_options.on_restate).
+     * keep its segment alive: before recycling, the store asks the owner to append it again (store_start).
      */
     RECORD_IS_STATE = 1u << 1,
 };

@@ -49,11 +49,6 @@ MUST_USE enum status store_directory_commit(struct store_directory *directory, s
 /* After every store is destroyed. */
 void store_directory_close(struct store_directory *directory, struct io *io);
 uint64_t store_directory_epoch(const struct store_directory *directory);
-/*
- * The seed for hash_seed_set, chosen when the directory was made: a key then has the same stripe at each start, which
- * store_recover relies on when it reads a shard's own log only.
- */
-uint64_t store_directory_seed(const struct store_directory *directory);
 /* True when O_DIRECT was refused and writes go through the page cache with a sync each. */
 bool store_directory_is_buffered(const struct store_directory *directory);
 
