@@ -40,8 +40,8 @@ struct order_shard {
 
 /* Shares: all shards of the process; freed by the world when every shard has let the stream go. */
 struct order {
-    struct shared_u64 next;          /* the next sequence to be given out; 1 at first */
-    struct shared_u64 waiters;       /* bit i: shard i wants to hear when a floor rises */
+    struct shared_u64 next;    /* the next sequence to be given out; 1 at first */
+    struct shared_u64 waiters; /* bit i: shard i wants to hear when a floor rises */
     struct order_shard shards[SHARD_COUNT_MAX];
 };
 

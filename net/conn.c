@@ -20,6 +20,7 @@
 #include "core/diag.h"
 #include "net/dispatch.h"
 #include "net/server.h"
+#include "net/trace.h"
 
 static const uint64_t FIRST_PING_NS = 2000000000;
 static const uint64_t RTT_INTERVAL_NS = 3600000000000;
@@ -260,15 +261,18 @@ void conn_condemn(struct conn *conn)
 
 void conn_say(struct conn *conn, struct bytes text)
 {
+    if (trace_is_on())
+        trace_text(conn, text);
     output_append(&conn->output, &conn->net->pool, text);
     conn_touch(conn);
 }
 
 void conn_say_error(struct conn *conn, const char *text)
 {
-    conn_say(conn, BYTES_LITERAL("-ERR '"));
-    conn_say(conn, bytes_of_text(text));
-    conn_say(conn, BYTES_LITERAL("'\r\n"));
+    struct text line = {0};
+    text_append_format(&line, "-ERR '%s'\r\n", text);
+    conn_say(conn, text_bytes(&line));
+    text_free(&line);
 }
 
 void conn_flush(struct conn *conn)

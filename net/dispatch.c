@@ -17,6 +17,7 @@
 #include "net/route.h"
 #include "net/server.h"
 #include "net/system.h"
+#include "net/trace.h"
 
 static void on_publish(struct conn *conn, const struct operation *operation);
 static bool admit(struct conn *conn, const struct msg *msg);
@@ -29,6 +30,8 @@ static void on_pong(struct conn *conn);
 
 void dispatch(struct conn *conn, const struct operation *operation)
 {
+    if (trace_is_on())
+        trace_operation(conn, operation);
     switch (operation->kind) {
     case OPERATION_PUB:
         on_publish(conn, operation);

@@ -15,6 +15,7 @@
 #include "core/assert.h"
 #include "core/mailbox.h"
 #include "net/flow.h"
+#include "net/trace.h"
 
 enum { HOPS_MAX = 4 };
 
@@ -105,6 +106,8 @@ bool route_deliver(struct net *net, struct subscription *subscription, const str
         subscription->next = net->exhausted;
         net->exhausted = subscription;
     }
+    if (trace_is_on())
+        trace_message(conn, parcel, subscription_sid(subscription), conn->client.has_headers);
     encode_message(&conn->output, &net->pool, parcel, subscription_sid(subscription),
                    conn->client.has_headers);
     uint64_t bytes = parcel->msg.headers.count + parcel->msg.payload.count;

@@ -135,6 +135,21 @@ class LogAndFiles(Process):
         self.assertIn("Server is ready", text)
 
 
+    def test_trace_shows_the_protocol_but_no_secrets(self):
+        server = self.start("-DV")
+        client = self.connect(server)
+        client.send(b'CONNECT {"verbose":false,"user":"u","pass":"hush-hush"}\r\n')
+        client.sub("trace.me", sid="9")
+        client.pub("trace.me", b"payload-text")
+        client.next(sid="9")
+        server.wait_for_log(re.escape("->> [MSG trace.me 9 12]"))
+        log = server.log_text()
+        for line in ("<<- [SUB trace.me 9]", "<<- [PUB trace.me 12]",
+                     '<<- MSG_PAYLOAD: ["payload-text"]'):
+            self.assertIn(line, log)
+        self.assertNotIn("hush-hush", log)
+
+
 class SignalsAndExit(Process):
     def test_sigterm_and_sigint_end_in_order_and_at_once(self):
         for number in (signal.SIGTERM, signal.SIGINT):
