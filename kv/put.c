@@ -957,8 +957,10 @@ static void put_offer(struct put *put)
 static void put_on_fetched(struct store_fetch *fetch, enum status status)
 {
     struct put *put = CONTAINER_OF(fetch, struct put, fetch);
-    ASSERT(status == STATUS_OK); /* written a moment ago; a disk that loses it is a failed disk */
-    put_offer(put);
+    if (status == STATUS_OK)
+        put_offer(put);
+    else /* no watcher may miss it: a disk that lost what it has just confirmed is a failed disk */
+        store_fail_read(put->stripe->stream->kv->store, put->where, status);
 }
 
 static void put_on_durable(struct store_wait *wait)

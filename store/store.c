@@ -13,6 +13,7 @@
 
 #include "core/assert.h"
 #include "core/diag.h"
+#include "store/location.h"
 #include "store/parts.h"
 #include "store/recovery.h"
 
@@ -167,6 +168,15 @@ void store_fail(struct store *store, const char *what, const struct segment *seg
     char why[256];
     (void)snprintf(why, sizeof why, "%s of segment %016" PRIx64 " failed (%s)", what, segment->id,
                    result < 0 ? status_words(status_from_errno(result)) : "incomplete");
+    store->is_dead = true;
+    store->options.on_fatal(store->options.context, why);
+}
+
+void store_fail_read(struct store *store, location where, enum status status)
+{
+    char why[256];
+    (void)snprintf(why, sizeof why, "read of segment %016" PRIx64 " at %" PRIu64 " failed (%s)",
+                   location_segment(where), location_offset(where), status_words(status));
     store->is_dead = true;
     store->options.on_fatal(store->options.context, why);
 }

@@ -132,6 +132,8 @@ void store_release(struct store *store, location where);
  * is durable. Optional; pins stay.
  */
 void store_forget(struct store *store, location where);
+/* What reading this record gave (never STATUS_OK) leaves the caller no way on: ends the process as a failed write does. */
+void store_fail_read(struct store *store, location where, enum status status);
 /* Recovery found the record alive: counts it (store_recover counts nothing by itself). Not for records with a flag. */
 void store_retain(struct store *store, location where);
 
