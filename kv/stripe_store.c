@@ -2,8 +2,8 @@
  * kv/stripe_store.c: where a stripe's bytes lie, and what recovery makes of the log.
  *
  * A file stream's messages are records of the log; a memory stream's are the same records in the heap, their address in
- * place of the location. Recovery is independent of the order in which it meets records: a message is dead if a purge or a
- * removal names it, or if history, rollup or age push it out, and none of these depends on what came first on disk.
+ * place of the location. Recovery may meet the logs in any order, for what kills a message lies behind it in the same log or
+ * in a later run's: a message is dead if a purge or a removal names it, or if history, rollup or age push it out.
  */
 #include "core/hash.h"
 #include "kv/room.h"
