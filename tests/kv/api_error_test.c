@@ -29,8 +29,8 @@ Test(api_error, has_codes_that_clients_know)
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         if (rows[i].error == API_OK)
             continue;
-        bool is_known = rows[i].code == 400 || rows[i].code == 404 || rows[i].code == 412 ||
-                        rows[i].code == 500 || rows[i].code == 503;
+        bool is_known = rows[i].code == 400 || rows[i].code == 404 || rows[i].code == 412
+                        || rows[i].code == 500 || rows[i].code == 503;
         cr_expect(is_known, "%s: %d", rows[i].name, rows[i].code);
         cr_expect(rows[i].err_code >= 10000 && rows[i].err_code < 10300, "%s", rows[i].name);
         cr_expect(ne(int, rows[i].words[0], 0), "%s", rows[i].name);
@@ -53,8 +53,7 @@ Test(api_error, fills_its_text_in)
     expect_json(&failure, "{\"code\":400,\"err_code\":10071,\"description\":"
                           "\"wrong last sequence: 6\"}");
     cr_expect(not(api_fail(&failure, API_STREAM_NOT_FOUND, NULL)));
-    expect_json(&failure,
-                "{\"code\":404,\"err_code\":10059,\"description\":\"stream not found\"}");
+    expect_json(&failure, "{\"code\":404,\"err_code\":10059,\"description\":\"stream not found\"}");
     cr_expect(not(api_fail(&failure, API_STORE_FAILED, "maximum bytes exceeded")));
     expect_json(&failure,
                 "{\"code\":503,\"err_code\":10077,\"description\":\"maximum bytes exceeded\"}");

@@ -42,8 +42,8 @@ static void compare(const struct rig *rig, unsigned seed)
         alive += rig->states[seq] == WANTED;
         cr_assert(eq(u64, backlog_seq(backlog, index), seq), "seed %u", seed);
         cr_assert(eq(u32, backlog_stripe(backlog, index), rig->stripes[seq]), "seed %u", seed);
-        cr_assert(eq(int, backlog_is_wanted(backlog, index), rig->states[seq] == WANTED),
-                  "seed %u", seed);
+        cr_assert(eq(int, backlog_is_wanted(backlog, index), rig->states[seq] == WANTED), "seed %u",
+                  seed);
         index++;
     }
     cr_assert(eq(u64, backlog->count, index), "seed %u", seed);
@@ -104,7 +104,8 @@ Test(backlog, does_what_an_array_does)
         compare(&rig, seed);
         deliver(&rig);
         compare(&rig, seed);
-        for (uint64_t seq = 0; seq < SEQS; seq++) { /* what is delivered or dead does not die again */
+        for (uint64_t seq = 0; seq < SEQS;
+             seq++) { /* what is delivered or dead does not die again */
             cr_assert(eq(int, backlog_kill(&rig.backlog, seq), rig.states[seq] == WANTED));
             rig.states[seq] = rig.states[seq] == WANTED ? DEAD : rig.states[seq];
         }

@@ -16,10 +16,10 @@ static struct stream_config bucket_of_tests(void)
     struct api_failure failure = {0};
     const char *why;
     struct bytes rest;
-    struct json *json = json_parse(
-        BYTES_LITERAL("{\"name\":\"KV_b\",\"subjects\":[\"$KV.b.>\"]}"), &rest, &why);
-    bool is_fine = stream_config_read(&stream, json, true, &failure) &&
-                   stream_config_check(&stream, &failure);
+    struct json *json =
+        json_parse(BYTES_LITERAL("{\"name\":\"KV_b\",\"subjects\":[\"$KV.b.>\"]}"), &rest, &why);
+    bool is_fine =
+        stream_config_read(&stream, json, true, &failure) && stream_config_check(&stream, &failure);
     cr_assert(is_fine);
     json_free(json);
     return stream;
@@ -54,8 +54,8 @@ static void expect_refusal(const struct refusal *row)
     struct stream_config stream = bucket_of_tests();
     struct consumer_request request = {0};
     struct api_failure failure = {0};
-    bool is_fine = read_members(&request, row->members, &failure) &&
-                   consumer_config_check(&request.config, &stream, &failure);
+    bool is_fine = read_members(&request, row->members, &failure)
+                   && consumer_config_check(&request.config, &stream, &failure);
     cr_expect(not(is_fine), "%s", row->members);
     cr_expect(eq(int, failure.error, row->error), "%s: %s", row->members, failure.text);
     if (row->words != NULL)
@@ -118,7 +118,8 @@ Test(consumer_config, refuses_starts_that_do_not_fit_the_policy)
 Test(consumer_config, refuses_in_words_what_is_not_there_yet)
 {
     static const struct refusal rows[] = {
-        {"\"ack_policy\":\"none\"", API_CONSUMER_CREATE, "pail does not support pull consumers yet"},
+        {"\"ack_policy\":\"none\"", API_CONSUMER_CREATE,
+         "pail does not support pull consumers yet"},
         {"\"deliver_subject\":\"x\",\"ack_policy\":\"explicit\"", API_CONSUMER_CREATE,
          "pail does not support ack_policy \"explicit\" yet"},
         {PUSH ",\"replay_policy\":\"original\"", API_CONSUMER_CREATE,
@@ -142,8 +143,8 @@ static struct consumer_request checked(const char *members)
     struct stream_config stream = bucket_of_tests();
     struct consumer_request request = {0};
     struct api_failure failure = {0};
-    bool is_fine = read_members(&request, members, &failure) &&
-                   consumer_config_check(&request.config, &stream, &failure);
+    bool is_fine = read_members(&request, members, &failure)
+                   && consumer_config_check(&request.config, &stream, &failure);
     cr_assert(is_fine, "%s: %s", members, failure.text);
     stream_config_free(&stream);
     return request;
@@ -175,8 +176,7 @@ Test(consumer_config, takes_filters_that_only_meet)
     } rows[] = {{"a.x.c", true}, {"a.b.y", true}, {"a.b.c", true}, {"a.x.y", false}, {"a", false}};
     cr_expect(eq(u32, consumer_config_filter_count(&request.config), 2));
     for (size_t i = 0; i < COUNT_OF(rows); i++)
-        cr_expect(eq(int,
-                     consumer_config_matches(&request.config, bytes_of_text(rows[i].subject)),
+        cr_expect(eq(int, consumer_config_matches(&request.config, bytes_of_text(rows[i].subject)),
                      rows[i].matches),
                   "%s", rows[i].subject);
     consumer_request_free(&request);

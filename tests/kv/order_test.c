@@ -51,8 +51,7 @@ static void rig_fini(struct rig *rig)
 static void take(struct rig *rig, uint32_t shard)
 {
     uint64_t index;
-    uint64_t seq =
-        order_take(rig->order, &rig->taken[shard], &rig->shards[shard], false, &index);
+    uint64_t seq = order_take(rig->order, &rig->taken[shard], &rig->shards[shard], false, &index);
     cr_assert(eq(u64, seq, ++rig->last));
     rig->indexes[seq] = index;
     rig->takers[seq] = shard;
@@ -72,8 +71,7 @@ static void done(struct rig *rig, uint64_t seq)
     uint32_t shard = rig->takers[seq];
     struct shared_u64 *floor = &rig->order->shards[shard].floor;
     uint64_t before = shared_load_seq_cst(floor);
-    bool rose = order_done(rig->order, &rig->taken[shard], &rig->shards[shard],
-                           rig->indexes[seq]);
+    bool rose = order_done(rig->order, &rig->taken[shard], &rig->shards[shard], rig->indexes[seq]);
     rig->is_done[seq] = true;
     cr_assert(eq(int, rose, shared_load_seq_cst(floor) > before));
 }
@@ -156,9 +154,11 @@ struct mark {
 
 struct race {
     struct order *order;
-    struct mark *marks; /* by sequence; acquire and release, so that what it proves is order.c's own doing */
+    struct mark *
+        marks; /* by sequence; acquire and release, so that what it proves is order.c's own doing */
     _Atomic uint32_t running;
-    _Atomic uint64_t wrong_seq; /* 0: nothing was wrong; Criterion's assertions are for the main thread */
+    _Atomic uint64_t
+        wrong_seq; /* 0: nothing was wrong; Criterion's assertions are for the main thread */
     pthread_barrier_t start;
 };
 
@@ -261,8 +261,7 @@ static void *run_fenced(void *context)
         while (!order_is_routed(race->order, THREADS, shard.index, seq)) {
         }
         for (; checked + 1 < seq; checked++) {
-            if (!atomic_load_explicit(&race->marks[checked + 1].is_published,
-                                      memory_order_relaxed))
+            if (!atomic_load_explicit(&race->marks[checked + 1].is_published, memory_order_relaxed))
                 race->wrong_seq = checked + 1;
         }
         (void)order_done(race->order, &taken, &shard, index);
@@ -284,10 +283,9 @@ static void run_race(void *(*run)(void *context), uint32_t count, void *(*run_la
     struct runner runners[THREADS + 1];
     for (uint32_t i = 0; i <= count; i++) {
         runners[i] = (struct runner){.race = &race, .index = i};
-        cr_assert(eq(int,
-                     pthread_create(&runners[i].thread, NULL, i < count ? run : run_last,
-                                    &runners[i]),
-                     0));
+        cr_assert(eq(
+            int, pthread_create(&runners[i].thread, NULL, i < count ? run : run_last, &runners[i]),
+            0));
     }
     for (uint32_t i = 0; i <= count; i++)
         (void)pthread_join(runners[i].thread, NULL);

@@ -11,9 +11,9 @@
 
 #include "core/assert.h"
 
-#define BUCKET                                                                                 \
-    "{\"name\":\"KV_b\",\"subjects\":[\"$KV.b.>\"],\"max_msgs_per_subject\":5,\"discard\":"    \
-    "\"new\",\"allow_rollup_hdrs\":true,\"deny_delete\":true,\"allow_direct\":true,"           \
+#define BUCKET                                                                              \
+    "{\"name\":\"KV_b\",\"subjects\":[\"$KV.b.>\"],\"max_msgs_per_subject\":5,\"discard\":" \
+    "\"new\",\"allow_rollup_hdrs\":true,\"deny_delete\":true,\"allow_direct\":true,"        \
     "\"metadata\":{\"b\":\"2\",\"a\":\"1\"}}"
 
 static bool read_text(struct stream_config *config, const char *text, bool is_strict,
@@ -143,8 +143,7 @@ Test(stream_config, refuses_what_the_rules_forbid)
         {"{\"name\":\"a.b\"}", API_STREAM_INVALID_CONFIG, NAME_WORDS},
         {"{\"name\":\"a b\"}", API_STREAM_INVALID_CONFIG, NAME_WORDS},
         {"{\"name\":\"a>\"}", API_STREAM_INVALID_CONFIG, NAME_WORDS},
-        {"{\"name\":\"s\",\"num_replicas\":6}", API_STREAM_INVALID_CONFIG,
-         "maximum replicas is 5"},
+        {"{\"name\":\"s\",\"num_replicas\":6}", API_STREAM_INVALID_CONFIG, "maximum replicas is 5"},
         {"{\"name\":\"s\",\"num_replicas\":-1}", API_REPLICAS_NEGATIVE, ""},
         {"{\"name\":\"s\",\"max_msgs\":-2,\"pedantic\":true}", API_STREAM_INVALID_CONFIG,
          "pedantic mode: max_msgs must be set to -1"},
@@ -339,8 +338,7 @@ Test(stream_config, refuses_updates_that_take_promises_back)
     static const struct {
         const char *from, *to, *words;
     } rows[] = {
-        {"{\"name\":\"s\"}", "{\"name\":\"t\"}",
-         "stream configuration name must match original"},
+        {"{\"name\":\"s\"}", "{\"name\":\"t\"}", "stream configuration name must match original"},
         {"{\"name\":\"s\"}", "{\"name\":\"s\",\"storage\":\"memory\"}",
          "stream configuration update can not change storage type"},
         {"{\"name\":\"s\",\"sealed\":true}", "{\"name\":\"s\"}",

@@ -447,8 +447,8 @@ static void write_refused(struct clients *clients, struct call *call, uint64_t e
         life->burnt_max++;
         return;
     }
-    bool is_fine = (error == 10077 && life->bytes_max > 0) ||
-                   (error == 10023 && clients->may_lack_space);
+    bool is_fine =
+        (error == 10077 && life->bytes_max > 0) || (error == 10023 && clients->may_lack_space);
     CHECK(is_fine, "write %" PRIu64 " is refused: %s", write->number, words);
 }
 
@@ -493,13 +493,16 @@ static void got(struct clients *clients, struct call *call, const struct msg *fo
 static void got_nothing(struct clients *clients, struct call *call)
 {
     call->is_absent = true;
-    if (call->kind == CALL_GET_KEY && call->life->state == LIFE_PRESENT
-        && !clients->may_fail_to_read)
+    if (call->kind == CALL_GET_KEY && call->life->state == LIFE_PRESENT)
         model_learn_last(clients->model, call->life, call->key, call->floor, 0);
 }
 
 static void on_direct_get(struct clients *clients, struct call *call, const struct msg *msg)
 {
+    if (bytes_start_with(msg->headers, BYTES_LITERAL("NATS/1.0 500"))) {
+        CHECK(clients->may_fail_to_read, "a message is damaged");
+        return;
+    }
     if (bytes_start_with(msg->headers, BYTES_LITERAL("NATS/1.0 404"))) {
         got_nothing(clients, call);
         return;
@@ -543,6 +546,8 @@ static void on_msg_get(struct clients *clients, struct call *call, const struct 
     char words[256];
     uint64_t error = error_of(json, words, sizeof words);
     if (error != 0) {
+        if (error == 10051 && clients->may_fail_to_read)
+            return; /* it says that it can not read */
         CHECK(error == 10037 || (error == 10059 && call->life->state >= LIFE_DELETING),
               "a get is refused: %s", words);
         got_nothing(clients, call);
@@ -807,10 +812,11 @@ static const struct write *steady(const struct life *life, uint32_t key, uint64_
 /* The watcher was told that its first list is complete. */
 static void watch_listed(struct clients *clients, struct watch *watch)
 {
-    (void)clients;
     if (watch->is_listed)
         return;
     watch->is_listed = true;
+    if (clients->may_fail_to_read)
+        return; /* a message that can not be read is left out, and said */
     for (uint32_t key = 0; key < MODEL_KEYS && watch->policy != WATCH_NEW; key++) {
         if (!model_filter_matches(watch->filter, key))
             continue;
@@ -977,8 +983,9 @@ void clients_check_watch(struct clients *clients, const struct watch *watch)
 {
     const struct life *life = watch->life;
     uint64_t newest[MODEL_KEYS] = {0};
-    (void)clients;
     CHECK(watch->is_ready, "watch %" PRIu64 " was never answered", watch->number);
+    if (clients->may_fail_to_read)
+        return;
     for (uint32_t i = 0; i < life->write_count; i++) {
         const struct write *write = life->writes[i];
         if (!write->is_here || !model_filter_matches(watch->filter, write->key))
@@ -993,6 +1000,8 @@ void clients_check_watch(struct clients *clients, const struct watch *watch)
     }
     for (uint32_t key = 0; key < MODEL_KEYS; key++) {
         bool may_lack = watch->policy == WATCH_NEW && newest[key] <= watch->position;
+        if (life->is_key_deleted[key])
+            continue; /* a deletion let an older one come to the front */
         CHECK(newest[key] == 0 || may_lack || watch->last_of_key[key] == newest[key],
               "watch %" PRIu64 ": last of key %s is %" PRIu64 ", not %" PRIu64, watch->number,
               model_key(key), newest[key], watch->last_of_key[key]);

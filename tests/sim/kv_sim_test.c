@@ -19,8 +19,6 @@
 #include <unistd.h>
 
 #include "core/hash.h"
-#include "kv/room.h" /*DBG*/
-#include "kv/stripe.h" /*DBG*/
 #include "tests/sim/kv_clients.h"
 #include "tests/sim/sim.h"
 
@@ -39,6 +37,8 @@ struct world {
     uint32_t shard_count, ready_count;
     struct store_recovery recovery;
     bool has_faults;
+    bool is_heavy;            /* large values: watchers fall behind their queues' limits */
+    struct sim_faults faults; /* while clients act */
     jmp_buf failed;
 };
 
@@ -52,7 +52,7 @@ static bool is_tracing(void)
 static void on_fatal(void *context, const char *why)
 {
     struct world *w = context;
-    if (!w->has_faults)
+    if (!w->has_faults && !w->clients.may_fail_to_read)
         kv_model_fail("the store failed: %s", why);
     longjmp(w->failed, RUN_FAILED);
 }
@@ -129,11 +129,6 @@ static void fail_busy(struct world *w)
             fprintf(stderr, "call %" PRIu64 " of kind %d, bucket %u, is not answered\n",
                     call->number, (int)call->kind, call->bucket);
     }
-    for (uint32_t i = 0; i < w->shard_count; i++) /*DBG*/
-        for (uint32_t j = 0; j < w->clients.kvs[i]->streams.by_id_capacity; j++) { /*DBG*/
-            struct stream *st = w->clients.kvs[i]->streams.by_id[j]; /*DBG*/
-            if (st != NULL) fprintf(stderr, "shard %u stream %u next %lu waiters %lx floor %lu taken %lu-%lu waits %p(%lu) nudged %d stripe last %lu pend %lu\n", i, j, (unsigned long)shared_load_seq_cst(&st->order->next), (unsigned long)shared_load_seq_cst(&st->order->waiters), (unsigned long)shared_load_seq_cst(&st->order->shards[i].floor), st->taken.first, st->taken.end, (void*)st->waits, st->waits?st->waits->seq:0, st->is_nudged, st->stripe?st->stripe->last_seq:0, st->stripe?st->stripe->pending_count:0); /*DBG*/
-        } /*DBG*/
     kv_model_fail("busy for ever: %" PRIu64 " calls are open", w->clients.open_count);
 }
 
@@ -318,18 +313,26 @@ static void check_bucket(struct world *w, uint32_t bucket, bool is_after_crash)
     settle(w);
 }
 
+/* Reading is free of faults meanwhile, and space has returned: what is there must be found. */
 static void check_all(struct world *w, bool is_after_crash)
 {
+    struct sim_faults faults = w->faults;
+    faults.read_error = 0;
+    sim_set_faults(&faults);
+    sim_set_disk_bytes(UINT64_MAX); /* what waited for space goes on */
     settle_watches(w);
     for (uint32_t i = 0; i < CLIENT_BUCKETS; i++)
         check_bucket(w, i, is_after_crash);
+    sim_set_faults(&w->faults);
 }
 
 /* ---- what clients do ---- */
 
-static uint32_t random_value_bytes(const struct life *life)
+static uint32_t random_value_bytes(const struct world *w, const struct life *life)
 {
     uint64_t kind = sim_below(1000);
+    if (w->is_heavy && kind < 400)
+        return 200000 + (uint32_t)sim_below(600000);
     if (life->bytes_max > 0)
         return 40 + (uint32_t)sim_below(1000);
     if (kind < 6)
@@ -360,7 +363,7 @@ static void act_write(struct world *w, uint32_t conn, struct life *life)
     uint64_t kind = sim_below(100);
     enum write_kind write = kind < 10 ? WRITE_DELETE : kind < 16 ? WRITE_PURGE : WRITE_PUT;
     uint64_t expected = sim_chance(350000) ? random_expectation(life, key) : NO_EXPECTATION;
-    (void)clients_write(&w->clients, conn, life, key, write, expected, random_value_bytes(life),
+    (void)clients_write(&w->clients, conn, life, key, write, expected, random_value_bytes(w, life),
                         sim_chance(300000));
 }
 
@@ -382,7 +385,7 @@ static void act_watch(struct world *w, uint32_t conn, struct life *life)
         || w->clients.conns[watch->conn].is_waiting)
         return;
     if (sim_chance(500000))
-        clients_watch_set_full(&w->clients, watch, !watch->is_full);
+        clients_watch_set_full(&w->clients, watch, w->is_heavy || !watch->is_full);
     else
         clients_watch_end(&w->clients, watch, sim_chance(500000));
 }
@@ -499,6 +502,7 @@ static void die(struct world *w)
 
 static void stop(struct world *w)
 {
+    sim_set_disk_bytes(UINT64_MAX);
     settle(w);
     if (is_tracing())
         fprintf(stderr, "%" PRIu64 " run %u stops\n", w->model.now, w->model.run);
@@ -526,6 +530,7 @@ static void choose_options(struct world *w)
     for (uint32_t i = 0; i < w->clients.conn_count; i++)
         w->clients.conns[i] =
             (struct conn){.shard = (uint32_t)sim_below(w->shard_count), .generation = w->model.run};
+    w->is_heavy = sim_chance(40000);
     sim_set_sector_bytes(sim_chance(500000) ? 512 : 4096);
     sim_refuse_direct(sim_chance(100000));
 }
@@ -534,14 +539,23 @@ static void choose_faults(struct world *w)
 {
     struct sim_faults faults = {.slow = sim_chance(200000) ? 10000 : 0};
     w->has_faults = sim_chance(300000);
+    w->clients.may_fail_to_read = sim_chance(100000);
     if (w->has_faults) {
         faults.write_error = (uint32_t)sim_below(5000);
         faults.sync_error = (uint32_t)sim_below(5000);
     }
     faults.write_short = (uint32_t)sim_below(30000);
     faults.read_short = (uint32_t)sim_below(30000);
-    sim_set_faults(&faults);
-    w->clients.may_lack_space = w->has_faults; /* a spare segment that cannot be made */
+    w->faults = faults;
+    if (w->clients.may_fail_to_read) {
+        faults.read_error = sim_chance(200000) ? (uint32_t)sim_below(20000) : 0;
+        w->faults.read_error = (uint32_t)sim_below(400000);
+    }
+    sim_set_faults(&faults); /* of the recovery; check_all then sets the others */
+    bool is_small = sim_chance(100000);
+    sim_set_disk_bytes(is_small ? (6 + sim_below(20)) << 20 : UINT64_MAX);
+    /* A spare segment that can not be made is a lack of space, too. */
+    w->clients.may_lack_space = is_small || w->has_faults || w->clients.may_fail_to_read;
 }
 
 static bool begin_run(struct world *w, uint64_t crash_per_million)
@@ -550,7 +564,9 @@ static bool begin_run(struct world *w, uint64_t crash_per_million)
         fprintf(stderr, "run %u: shards=%u conns=%u faults=%d\n", w->model.run, w->shard_count,
                 w->clients.conn_count, w->has_faults);
     enum status status = start(w, crash_per_million);
-    if (status == STATUS_IO && w->has_faults)
+    if (status == STATUS_IO && (w->has_faults || w->clients.may_fail_to_read))
+        return false;
+    if (status == STATUS_NO_SPACE && w->clients.may_lack_space)
         return false;
     if (status != STATUS_OK)
         kv_model_fail("run %u does not begin: %s: %s", w->model.run, status_words(status),
@@ -591,7 +607,10 @@ static void verify(struct world *w)
     static const struct sim_faults none;
     for (uint32_t i = 0; i < 2; i++) {
         choose_options(w);
+        w->faults = none;
         sim_set_faults(&none);
+        sim_set_disk_bytes(UINT64_MAX);
+        w->clients.may_fail_to_read = false;
         w->has_faults = w->clients.may_lack_space = false;
         if (setjmp(w->failed) == RUN_FAILED || !begin_run(w, 0))
             kv_model_fail("it does not come back");
