@@ -4,6 +4,9 @@
  *     request ─► W covers all that was given out ─► (keep: list the matches, find the bound) ─► each stripe removes what matches up
  *     to the bound, writes one record that says so, answers when that is durable ─► sum ─► answer
  *
+ * A stripe whose log has no room for the record refuses before it removes anything. Other stripes may have removed theirs then:
+ * the request fails, and may be repeated.
+ *
  * The bound is a sequence below which nothing can arrive any more; so one record {filter, bound} in each log repeats the purge
  * at recovery, whatever else is read first.
  */
@@ -11,6 +14,7 @@
 
 #include <stdlib.h>
 
+#include "core/subject.h"
 #include "kv/consumer_config.h"
 #include "kv/gathering.h"
 #include "kv/listing.h"
@@ -21,9 +25,13 @@ struct purge {
     uint64_t upto, keep,
         jump_to; /* jump_to: the stream goes on with this sequence; 0: it does not */
     uint64_t purged;
-    uint64_t *seqs; /* owns: matches, while the bound of `keep` is looked for */
+    bool is_refused; /* by a stripe, for want of space */
+    uint64_t *seqs;  /* owns: matches, while the bound of `keep` is looked for */
     uint64_t count;
 };
+
+/* What a stripe answers: how many it removed, or this. */
+static const uint64_t NO_SPACE = UINT64_MAX;
 
 struct purge_question { /* then the filter */
     struct gather *gather;
@@ -46,13 +54,17 @@ struct removal {
 
 /* ---- at the stripe ---- */
 
+static void removal_answer(struct shard *shard, struct gather *gather, uint32_t to, uint64_t count)
+{
+    *(uint64_t *)gather_answer(shard, gather, to, sizeof count) = count;
+}
+
 static void removal_on_durable(struct store_wait *wait)
 {
     struct removal *removal = CONTAINER_OF(wait, struct removal, wait);
     struct stripe *stripe = removal->stripe;
     stripe_removed_durable(stripe, &removal->removed);
-    *(uint64_t *)gather_answer(stripe->stream->kv->shard, removal->gather, removal->to,
-                               sizeof(uint64_t)) = removal->removed.count;
+    removal_answer(stripe->stream->kv->shard, removal->gather, removal->to, removal->removed.count);
     removed_list_free(&removal->removed);
     text_free(&removal->key);
     text_free(&removal->value);
@@ -94,9 +106,23 @@ static void removal_write(struct store_wait *wait)
     store_wait_room(store, wait);
 }
 
+/* The record, and what may have to go ahead of it. */
+static bool removal_has_room(const struct stripe *stripe, struct bytes key)
+{
+    if (stripe->stream->is_memory)
+        return true;
+    struct record removal = {.key = key, .value = {NULL, sizeof(uint64_t)}};
+    struct record state = {
+        .key = stripe->stream->prefix,
+        .value = {NULL, sizeof(struct stripe_state)},
+    };
+    struct record evictions = {0};
+    return store_has_room(stripe->stream->kv->store,
+                          record_bytes(&removal) + record_bytes(&state) + record_bytes(&evictions));
+}
+
 static struct removal *removal_create(struct stripe *stripe, struct gather *gather, uint32_t to)
 {
-    gathering_flush(stripe->stream->kv); /* what came before runs before */
     struct removal *removal = heap_alloc_zeroed(stripe->stream->kv->shard->heap, sizeof *removal);
     removal->stripe = stripe;
     removal->gather = gather;
@@ -122,14 +148,19 @@ static void purge_on_question(struct shard *shard, void *payload, uint32_t bytes
 {
     (void)bytes;
     struct purge_question *question = payload;
+    gathering_flush(kv_of(shard)); /* what came before runs before */
     struct stream *stream = stream_by_id(&kv_of(shard)->streams, question->stream_id);
     if (stream == NULL || stream->stripe == NULL) {
-        *(uint64_t *)gather_answer(shard, question->gather, from, sizeof(uint64_t)) = 0;
+        removal_answer(shard, question->gather, from, 0);
         return;
     }
     struct stripe *stripe = stream->stripe;
-    struct removal *removal = removal_create(stripe, question->gather, from);
     struct bytes filter = bytes_of(question + 1, question->filter_bytes);
+    if (!removal_has_room(stripe, filter)) {
+        removal_answer(shard, question->gather, from, NO_SPACE);
+        return;
+    }
+    struct removal *removal = removal_create(stripe, question->gather, from);
     removal->type = KV_RECORD_PURGED;
     removal->seq = question->upto;
     text_append(&removal->key, filter);
@@ -156,13 +187,30 @@ static void purge_on_part(struct gather *gather, const void *part, uint32_t byte
     (void)bytes;
     (void)from;
     struct purge *purge = CONTAINER_OF(gather, struct request, gather)->work;
-    purge->purged += *(const uint64_t *)part;
+    uint64_t count = *(const uint64_t *)part;
+    if (count == NO_SPACE)
+        purge->is_refused = true;
+    else
+        purge->purged += count;
+}
+
+/* True: a stripe refused, and the request has its answer. */
+static bool purge_is_refused(struct request *request)
+{
+    struct purge *purge = request->work;
+    if (!purge->is_refused)
+        return false;
+    purge_free(purge);
+    request_fail_with(request, API_INSUFFICIENT_RESOURCES);
+    return true;
 }
 
 static void purge_on_done(struct gather *gather)
 {
     struct request *request = CONTAINER_OF(gather, struct request, gather);
     struct purge *purge = request->work;
+    if (purge_is_refused(request))
+        return;
     struct text *text = request_begin(request);
     text_append_format(text, ",\"success\":true,\"purged\":%llu",
                        (unsigned long long)purge->purged);
@@ -184,17 +232,24 @@ static struct stream *purge_stream_of(struct request *request)
 static void purge_ask(struct request *request, struct stream *stream)
 {
     struct purge *purge = request->work;
+    struct bytes filter = text_bytes(&purge->filter);
+    uint32_t first = 0, count = stream->stripe_count;
+    if (filter.count > 0 && filter.count < RECORD_KEY_BYTES_MAX && subject_is_literal(filter)) {
+        char room[STREAM_KEY_ROOM];
+        first = stripe_of_key(count, stream_key_of(stream, filter, room));
+        count = 1;
+    }
     request->gather = (struct gather){.on_part = purge_on_part, .on_done = purge_on_done};
-    for (uint32_t i = 0; i < stream->stripe_count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         struct purge_question *question =
-            gather_ask(request->kv, &request->gather, stripe_shard(stream, i), purge_on_question,
-                       (uint32_t)(sizeof *question + purge->filter.count));
+            gather_ask(request->kv, &request->gather, stripe_shard(stream, first + i),
+                       purge_on_question, (uint32_t)(sizeof *question + filter.count));
         question->stream_id = stream->id;
         question->filter_bytes = (uint32_t)purge->filter.count;
         question->upto = purge->upto;
         question->jump_to = purge->jump_to;
-        if (purge->filter.count > 0)
-            memcpy(question + 1, purge->filter.data, purge->filter.count);
+        if (filter.count > 0)
+            memcpy(question + 1, filter.data, filter.count);
     }
 }
 
@@ -330,20 +385,26 @@ static void delete_on_question(struct shard *shard, void *payload, uint32_t byte
     struct index_key *key;
     struct message message;
     if (stream == NULL || stream->stripe == NULL) {
-        *(uint64_t *)gather_answer(shard, question->gather, from, sizeof(uint64_t)) = 0;
+        removal_answer(shard, question->gather, from, 0);
         return;
     }
     struct stripe *stripe = stream->stripe;
-    struct removal *removal = removal_create(stripe, question->gather, from);
     if (!index_find_seq(stripe->index, question->seq, &key, &message)) {
-        removal_finish(removal);
+        removal_finish(removal_create(stripe, question->gather, from));
         return;
     }
     char *room = heap_alloc(shard->heap, STREAM_KEY_ROOM);
+    struct bytes subject = stream_subject_of(stream, index_key_bytes(key), room);
+    if (!removal_has_room(stripe, subject)) {
+        heap_free(room);
+        removal_answer(shard, question->gather, from, NO_SPACE);
+        return;
+    }
+    struct removal *removal = removal_create(stripe, question->gather, from);
     uint64_t oldest = index_key_message(stripe->index, key, 0).seq;
     removal->type = KV_RECORD_REMOVED;
     removal->seq = question->seq;
-    text_append(&removal->key, stream_subject_of(stream, index_key_bytes(key), room));
+    text_append(&removal->key, subject);
     text_append(&removal->value, bytes_of(&oldest, sizeof oldest));
     (void)stripe_remove_message(stripe, key, question->seq, &removal->removed);
     heap_free(room);
@@ -354,6 +415,8 @@ static void delete_on_done(struct gather *gather)
 {
     struct request *request = CONTAINER_OF(gather, struct request, gather);
     struct purge *purge = request->work;
+    if (purge_is_refused(request))
+        return;
     if (purge->purged > 0) {
         request_succeed(request);
         return;

@@ -121,14 +121,24 @@ static void close_active(struct store *store)
     append->active = NULL;
 }
 
+/* Of a segment that has room for a batch of `bytes`. */
+static uint64_t segment_bytes_for(const struct store *store, uint64_t bytes)
+{
+    if (bytes <= segment_room(store->options.segment_bytes))
+        return store->options.segment_bytes;
+    uint64_t needed = bytes + SEGMENT_HEADER_BYTES + SEGMENT_RESERVE_BYTES;
+    return (needed + SEGMENT_BYTES_MIN - 1) / SEGMENT_BYTES_MIN * SEGMENT_BYTES_MIN;
+}
+
+static uint64_t batch_bytes_for(uint32_t bytes)
+{
+    return block_round_up(sizeof(struct batch_header) + bytes);
+}
+
 /* Plans a segment that has room for a batch of `bytes`. Its file comes when its first batch is sent. */
 static enum status begin_segment(struct store *store, uint64_t bytes)
 {
-    uint64_t segment_bytes = store->options.segment_bytes;
-    if (bytes > segment_room(segment_bytes)) {
-        uint64_t needed = bytes + SEGMENT_HEADER_BYTES + SEGMENT_RESERVE_BYTES;
-        segment_bytes = (needed + SEGMENT_BYTES_MIN - 1) / SEGMENT_BYTES_MIN * SEGMENT_BYTES_MIN;
-    }
+    uint64_t segment_bytes = segment_bytes_for(store, bytes);
     if (!spares_can_promise(store, segment_bytes))
         return STATUS_NO_SPACE;
     if (store->append.active != NULL)
@@ -150,7 +160,7 @@ static enum status open_for(struct store *store, uint32_t bytes)
     if (append_room(store) == 0)
         return STATUS_BUSY;
     append_seal(store);
-    uint64_t batch_size = block_round_up(sizeof(struct batch_header) + bytes);
+    uint64_t batch_size = batch_bytes_for(bytes);
     struct segment *active = append->active;
     if (active == NULL || active->end_offset + batch_size > records_limit(active)) {
         enum status status = begin_segment(store, batch_size);
@@ -188,6 +198,19 @@ static bool newest_has_room(struct append *append, uint32_t bytes)
     struct batch *newest = batch_at(append, append->number_opened);
     return append->number_opened != append->number_done && newest->state == BATCH_OPEN
            && newest->used_bytes + bytes <= newest->limit_bytes;
+}
+
+bool store_has_room(struct store *store, uint32_t bytes)
+{
+    ASSERT_ON_SHARD(store->shard);
+    struct append *append = &store->append;
+    if (newest_has_room(append, bytes))
+        return true;
+    append_seal(store);
+    uint64_t batch_size = batch_bytes_for(bytes);
+    const struct segment *active = append->active;
+    return (active != NULL && active->end_offset + batch_size <= records_limit(active))
+           || spares_can_promise(store, segment_bytes_for(store, batch_size));
 }
 
 /* What recycling must know of the segment. */

@@ -118,6 +118,11 @@ MUST_USE enum status store_append(struct store *store, const struct record *reco
                                   location *where_out, struct store_wait *wait);
 /* False when everything appended so far is durable already; else wait runs when it is. */
 bool store_wait_durable(struct store *store, struct store_wait *wait);
+/*
+ * Whether records of `bytes` in all would find a place on the disk now: to refuse before anything is changed. What is
+ * appended by others before them may take it.
+ */
+bool store_has_room(struct store *store, uint32_t bytes);
 /* Runs wait when store_append would take a record again; to be called after STATUS_BUSY only. */
 void store_wait_room(struct store *store, struct store_wait *wait);
 /* Of a location that an append on this shard, or recovery, gave. */

@@ -5,7 +5,7 @@ The store lies on a small tmpfs, beside a file that only takes up room. Puts go 
 refused; then reads and deletes must still work, and everything heals when the file is removed.
 
 Needs root, for the mount. Environment:
-    PAIL_DISKFULL_MIB   size of the tmpfs; default 128, of which the file takes a quarter
+    PAIL_DISKFULL_MIB   size of the tmpfs; default 192, of which the file takes half
 """
 
 import os
@@ -17,9 +17,10 @@ from harness import (DEADLINE_S, DELETE_MARKER, PURGE_MARKER, Server, ServerTest
                      server_is_pail)
 
 MIB = 1 << 20
-DISK_MIB = int(os.environ.get("PAIL_DISKFULL_MIB", "128"))
+DISK_MIB = int(os.environ.get("PAIL_DISKFULL_MIB", "192"))
 VALUE_BYTES = 64 * 1024
 REFUSALS = 50
+SMALL = 10000  # purges enough, of a block each, to fill what a segment has left
 BUCKET = "full"
 
 
@@ -42,7 +43,7 @@ class DiskFull(ServerTest):
         self.addCleanup(subprocess.run, ["umount", "-l", self.disk], check=True)
         self.filler = os.path.join(self.disk, "filler")
         with open(self.filler, "wb") as filler:
-            os.posix_fallocate(filler.fileno(), 0, DISK_MIB // 4 * MIB)
+            os.posix_fallocate(filler.fileno(), 0, DISK_MIB // 2 * MIB)
         self.server = Server(store=os.path.join(self.disk, "data"))
         self.addCleanup(self.server.close)
         self.client = self.connect()
@@ -76,6 +77,9 @@ class DiskFull(ServerTest):
             if refused_count == REFUSALS:
                 return len(self.acked)
         self.fail("more was acked than the disk can hold")
+
+    def purge(self, key):
+        return self.client.api("STREAM.PURGE.KV_" + BUCKET, {"filter": "$KV.%s.%s" % (BUCKET, key)})
 
     def check_acked(self):
         for key, (revision, value) in self.acked.items():
@@ -112,6 +116,52 @@ class DiskFull(ServerTest):
                 self.acked[key] = (answer["seq"], self.value(key))
         self.assertGreaterEqual(refused_count, 200)
         self.check_acked()
+
+    def test_removals_are_done_or_refused_but_never_left_waiting(self):
+        if not server_is_pail():
+            self.skipTest("nats-server writes no record of a removal")
+        for number in range(SMALL):
+            self.client.put_start(BUCKET, "small.%d" % number, b"small")
+        for _ in range(SMALL):
+            self.assertNotIn("error", self.client.next("inbox").json())
+        self.fill()
+        # Markers, each of a key of its own, use up the reserve until they are refused as well.
+        refused_count = 0
+        for number in range(DISK_MIB * MIB // VALUE_BYTES):
+            is_acked = self.put("marker.%d" % number, b"m" * (VALUE_BYTES // 2), DELETE_MARKER)
+            refused_count = 0 if is_acked else refused_count + 1
+            if refused_count == REFUSALS:
+                break
+        self.assertEqual(refused_count, REFUSALS)
+        keys = ["small.%d" % number for number in range(SMALL)]
+        kept = keys[::8]  # so that no segment becomes free
+        refused, purged_count = [], 0
+        for key in keys:
+            if key in kept:
+                continue
+            answer = self.purge(key)
+            if "error" in answer:
+                self.assertEqual(answer["error"]["err_code"], 10023, answer)
+                self.assertEqual(self.client.direct_get(BUCKET, key).data, b"small")
+                refused.append(key)
+                if len(refused) == REFUSALS:
+                    break
+            else:
+                self.assertEqual(answer["purged"], 1)
+                purged_count += 1
+        self.assertGreater(purged_count, 0)
+        self.assertEqual(len(refused), REFUSALS)
+
+        os.unlink(self.filler)
+        for key in refused:
+            poll_until(lambda: "error" not in self.purge(key), what="room for a purge")
+        self.server.restart()
+        self.client = self.connect()
+        self.check_acked()
+        for key in kept:
+            self.assertEqual(self.client.direct_get(BUCKET, key).data, b"small")
+        for key in refused:
+            self.assertEqual(self.client.direct_get(BUCKET, key).status, "404")
 
     def test_deletes_go_on_and_all_heals_when_space_returns(self):
         if not server_is_pail():
