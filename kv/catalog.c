@@ -405,9 +405,7 @@ static void operation_record(struct operation *operation,
     text_clear(&entry->config);
     if (entry->is_there)
         stream_config_append(&entry->config, &operation->config, false);
-    enum status status = catalog_append(catalog, operation->stream_id, &operation->wait);
-    ASSERT(status == STATUS_OK || status == STATUS_BUSY);
-    if (status == STATUS_BUSY) {
+    if (catalog_append(catalog, operation->stream_id, &operation->wait) != STATUS_OK) {
         operation->on_recorded = on_durable;
         operation->wait.on_durable = operation_on_room;
         store_wait_room(catalog->kv->store, &operation->wait);
@@ -709,20 +707,29 @@ static bool operation_read(struct operation *operation)
     return false;
 }
 
-/* A disk that takes nothing refuses before anything is begun; deleting is what the reserve is for. */
+static bool all_shards_have_space(const struct kv *kv, bool is_low_enough)
+{
+    for (uint32_t i = 0; i < kv->shard->count; i++) {
+        enum store_space space = store_directory_space(kv_world_directory(kv->world), i);
+        if (space == STORE_SPACE_NONE || (space == STORE_SPACE_LOW && !is_low_enough))
+            return false;
+    }
+    return true;
+}
+
+/* A full disk refuses before anything is begun. A deletion, which heals it, needs only its record. */
 static bool operation_has_space(struct operation *operation)
 {
     struct kv *kv = operation->catalog->kv;
-    for (uint32_t i = 0; i < kv->shard->count; i++) {
-        enum store_space space = store_directory_space(kv_world_directory(kv->world), i);
-        if (space == STORE_SPACE_NONE
-            || (space == STORE_SPACE_LOW && operation->kind == OPERATION_CREATE)) {
-            struct api_failure failure = {.error = API_INSUFFICIENT_RESOURCES};
-            operation_fail(operation, &failure);
-            return false;
-        }
+    struct record gone = {.type = KV_RECORD_STREAM_DELETED};
+    bool has_space = operation->kind == OPERATION_DELETE
+                         ? store_has_room(kv->store, record_bytes(&gone))
+                         : all_shards_have_space(kv, operation->kind != OPERATION_CREATE);
+    if (!has_space) {
+        struct api_failure failure = {.error = API_INSUFFICIENT_RESOURCES};
+        operation_fail(operation, &failure);
     }
-    return true;
+    return has_space;
 }
 
 static void operation_begin(struct operation *operation)

@@ -226,9 +226,13 @@ static void create_on_directory(struct request *request, enum directory_result r
         create_free(create);
         return;
     }
-    enum api_error absent =
-        create->asked.is_update_only ? API_CONSUMER_DOES_NOT_EXIST : API_STREAM_NOT_FOUND;
-    api_fail(&failure, result == DIRECTORY_FULL ? API_MAXIMUM_CONSUMERS : absent, NULL);
+    if (result == DIRECTORY_FULL)
+        failure.error = API_MAXIMUM_CONSUMERS;
+    else if (result == DIRECTORY_NO_SPACE)
+        failure.error = API_INSUFFICIENT_RESOURCES;
+    else
+        failure.error =
+            create->asked.is_update_only ? API_CONSUMER_DOES_NOT_EXIST : API_STREAM_NOT_FOUND;
     create_fail(create, &failure);
 }
 

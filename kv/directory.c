@@ -184,6 +184,15 @@ static struct entry_wait *entry_wait_create(struct kv *kv, struct gather *gather
     return waiting;
 }
 
+static bool entry_has_room(struct kv *kv, const struct directory_question *question)
+{
+    struct record record = {
+        .key = {NULL, question->name_bytes},
+        .value = {NULL, sizeof question->past + question->config_bytes},
+    };
+    return question->config_bytes == 0 || store_has_room(kv->store, record_bytes(&record));
+}
+
 /* True: the answer waits for the record. */
 static bool directory_claim(struct kv *kv, struct stream *stream,
                             const struct directory_question *question, struct bytes name,
@@ -217,6 +226,8 @@ static void directory_on_question(struct shard *shard, void *payload, uint32_t b
     } else if (question->limit > 0 && stream != NULL) {
         answer.result =
             stream->directory_count >= question->limit ? DIRECTORY_FULL : DIRECTORY_CLAIMED;
+        if (answer.result == DIRECTORY_CLAIMED && !entry_has_room(kv, question))
+            answer.result = DIRECTORY_NO_SPACE;
         if (answer.result == DIRECTORY_CLAIMED && directory_claim(kv, stream, question, name, from))
             return; /* answered when its record is durable */
     }

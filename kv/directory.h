@@ -17,7 +17,8 @@ enum directory_result {
     DIRECTORY_CLAIMED, /* the name was free and is now the asking shard's */
     DIRECTORY_FOUND,   /* `shard` has it */
     DIRECTORY_ABSENT,
-    DIRECTORY_FULL, /* the stream's limit of consumers is reached */
+    DIRECTORY_FULL,     /* the stream's limit of consumers is reached */
+    DIRECTORY_NO_SPACE, /* the consumer is one with a record, and the disk has no room for it */
 };
 
 enum { CONSUMERS_PER_STREAM_MAX = 1000 };

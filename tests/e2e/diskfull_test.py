@@ -13,13 +13,15 @@ import shutil
 import subprocess
 import tempfile
 
-from harness import (DEADLINE_S, DELETE_MARKER, PURGE_MARKER, Server, ServerTest, main, poll_until,
-                     server_is_pail)
+from harness import (DEADLINE_S, DELETE_MARKER, PURGE_MARKER, Server, ServerTest, bucket_config, main,
+                     poll_until, server_is_pail)
 
 MIB = 1 << 20
 DISK_MIB = int(os.environ.get("PAIL_DISKFULL_MIB", "192"))
 VALUE_BYTES = 64 * 1024
 REFUSALS = 50
+CONSUMERS_MAX = 1100  # more than a stream may have
+LONG_KEY_BYTES = 3900  # what the control line takes
 SMALL = 10000  # purges enough, of a block each, to fill what a segment has left
 BUCKET = "full"
 
@@ -78,6 +80,20 @@ class DiskFull(ServerTest):
                 return len(self.acked)
         self.fail("more was acked than the disk can hold")
 
+    def fill_reserve(self):
+        """Delete markers, each of a key of its own, until they are refused as well."""
+        refused_count = 0
+        for number in range(DISK_MIB * MIB // LONG_KEY_BYTES):
+            key = ("marker.%d." % number).ljust(LONG_KEY_BYTES, "m")
+            is_acked = self.put(key, b"", DELETE_MARKER)
+            refused_count = 0 if is_acked else refused_count + 1
+            if refused_count == REFUSALS:
+                break
+        self.assertEqual(refused_count, REFUSALS)
+
+    def create(self, bucket):
+        return self.client.api("STREAM.CREATE.KV_" + bucket, bucket_config(bucket))
+
     def purge(self, key):
         return self.client.api("STREAM.PURGE.KV_" + BUCKET, {"filter": "$KV.%s.%s" % (BUCKET, key)})
 
@@ -125,14 +141,7 @@ class DiskFull(ServerTest):
         for _ in range(SMALL):
             self.assertNotIn("error", self.client.next("inbox").json())
         self.fill()
-        # Markers, each of a key of its own, use up the reserve until they are refused as well.
-        refused_count = 0
-        for number in range(DISK_MIB * MIB // VALUE_BYTES):
-            is_acked = self.put("marker.%d" % number, b"m" * (VALUE_BYTES // 2), DELETE_MARKER)
-            refused_count = 0 if is_acked else refused_count + 1
-            if refused_count == REFUSALS:
-                break
-        self.assertEqual(refused_count, REFUSALS)
+        self.fill_reserve()
         keys = ["small.%d" % number for number in range(SMALL)]
         kept = keys[::8]  # so that no segment becomes free
         refused, purged_count = [], 0
@@ -152,6 +161,18 @@ class DiskFull(ServerTest):
         self.assertGreater(purged_count, 0)
         self.assertEqual(len(refused), REFUSALS)
 
+        # A watch is a read; a consumer that wants a record is refused in time.
+        def listen(name, in_memory):
+            return self.client.consumer_create(BUCKET, name, deliver_subject="deliver." + name,
+                                               mem_storage=in_memory)
+        self.assertNotIn("error", listen("memory", True))
+        answer = {}
+        for number in range(CONSUMERS_MAX):
+            answer = listen("file%d" % number, False)
+            if "error" in answer:
+                break
+        self.assertIn(answer["error"]["err_code"], (10023, 10026), answer)
+
         os.unlink(self.filler)
         for key in refused:
             poll_until(lambda: "error" not in self.purge(key), what="room for a purge")
@@ -162,6 +183,22 @@ class DiskFull(ServerTest):
             self.assertEqual(self.client.direct_get(BUCKET, key).data, b"small")
         for key in refused:
             self.assertEqual(self.client.direct_get(BUCKET, key).status, "404")
+
+    def test_the_removal_of_a_bucket_heals_a_full_disk(self):
+        if not server_is_pail():
+            self.skipTest("nats-server keeps the limit it set at start")
+        self.fill()
+        self.fill_reserve()
+        self.assertEqual(self.create("other")["error"]["err_code"], 10023)
+        self.assertTrue(self.client.api_ok("STREAM.DELETE.KV_" + BUCKET)["success"])
+        self.acked = {}
+        poll_until(lambda: "error" not in self.create(BUCKET), what="room for a bucket")
+        for number in range(50):
+            key = "after.%d" % number
+            poll_until(lambda: self.put(key, self.value(key)), what="room for a put")
+        self.server.restart()
+        self.client = self.connect()
+        self.check_acked()
 
     def test_deletes_go_on_and_all_heals_when_space_returns(self):
         if not server_is_pail():
