@@ -79,6 +79,7 @@
     X(API_EMPTY_FILTER, 400, 10139, "consumer filter in FilterSubjects cannot be empty")          \
     X(API_CONSUMER_EXISTS, 400, 10148, "consumer already exists")                                 \
     X(API_CONSUMER_DOES_NOT_EXIST, 400, 10149, "consumer does not exist")                         \
+    X(API_PEDANTIC, 400, 10157, "pedantic mode: %s")                                              \
     X(API_INVALID_TTL, 400, 10165, "invalid per-message TTL")                                     \
     X(API_TTL_DISABLED, 400, 10166, "per-message TTL is disabled")                                \
     X(API_ATOMIC_PUBLISH_DISABLED, 400, 10174, "atomic publish is disabled")                      \

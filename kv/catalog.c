@@ -1,342 +1,24 @@
 /*
- * kv/catalog.c: the life of streams, over all shards.
+ * kv/catalog.c: the life of streams, over all shards: operations one after the other; creation and deletion.
  *
- * Owns:    on the home shard: the queue of operations, one of which is under way; and of each file stream what its record says.
+ * Owns:    on the home shard: the queue of operations, one of which is under way.
  */
-#include "kv/catalog.h"
+#include "kv/catalog_room.h"
 
-#include "kv/consumer.h"
 #include "kv/directory.h"
-#include "kv/gathering.h"
 #include "kv/info.h"
-#include "kv/stripe.h"
-
-enum operation_kind { OPERATION_CREATE, OPERATION_UPDATE, OPERATION_DELETE };
 
 /* Sent to the home shard; reply, stream name and payload follow. */
 struct operation_message {
     uint32_t kind, reply_bytes, name_bytes, payload_bytes;
 };
 
-struct operation {
-    struct operation *next;
-    struct catalog *catalog;
-    enum operation_kind kind;
-    struct request *request; /* owns */
-    struct stream_config config;
-    struct stream_past past;
-    uint32_t stream_id;
-    bool is_begun;
-    bool is_memory;      /* of a stream that goes: it has no record */
-    bool is_trimming;    /* an update lowers the history */
-    struct order *order; /* of a stream that goes */
-    struct gather gather;
-    struct store_wait wait;
-    void (*on_recorded)(struct store_wait *wait);
-};
-
-/* A stream as the log has it, until it is adopted; afterwards only its past is kept. */
-struct catalog_entry {
-    bool is_there;
-    uint64_t created_ns;
-    struct stream_past past;
-    uint64_t
-        trimmed_upto; /* up to here a change of the configuration, or recovery, trimmed to the history in force */
-    struct text config; /* JSON */
-};
-
-struct catalog {
-    struct kv *kv;
-    struct operation *head, **tail; /* the first is under way */
-    struct catalog_entry *entries;  /* by stream id */
-    uint32_t capacity;
-    uint32_t next_id;
-    bool is_running; /* catalog_run is */
-};
-
-/* In the log, before the configuration's JSON. */
-struct catalog_record {
-    uint64_t created_ns;
-    struct stream_past past;
-};
-
-/* From home to every shard; the configuration's JSON follows. */
-struct step_message {
-    struct gather *gather; /* NULL: no answer is wanted (recovery) */
-    struct order *order;
-    uint64_t created_ns;
-    struct stream_past past;
-    uint32_t stream_id, step;
-};
-enum { STEP_MAKE, STEP_SHOW, STEP_CONFIGURE, STEP_CLOSE, STEP_ADOPT };
-
 static void catalog_run(struct catalog *catalog);
 static void operation_on_room(struct store_wait *wait);
 
-/* ---- steps, on every shard ---- */
+/* ---- operations ---- */
 
-/* An answer that waits: for a state record, or for the last puts of a closing stream. */
-struct step_wait {
-    struct store_wait wait;
-    struct kv *kv;
-    struct gather *gather;
-    struct step_wait *next; /* closing streams */
-    struct stream *stream;
-    uint32_t to;
-};
-
-static void step_answer(struct kv *kv, struct gather *gather, uint32_t to)
-{
-    if (gather != NULL)
-        (void)gather_answer(kv->shard, gather, to, 0);
-}
-
-static void step_on_durable(struct store_wait *wait)
-{
-    struct step_wait *step = CONTAINER_OF(wait, struct step_wait, wait);
-    step_answer(step->kv, step->gather, step->to);
-    heap_free(step);
-}
-
-static void step_on_room(struct store_wait *wait);
-
-/* Writes the stripe's state, then answers; waits for room if the log has none. */
-static void step_write_state(struct step_wait *step)
-{
-    step->wait.on_durable = step_on_durable;
-    enum status status = stripe_state_evictions(step->stream->stripe);
-    if (status == STATUS_OK)
-        status = stripe_write_state(step->stream->stripe, &step->wait);
-    if (status == STATUS_OK)
-        return;
-    step->wait.on_durable = step_on_room;
-    store_wait_room(step->kv->store, &step->wait);
-}
-
-static void step_on_room(struct store_wait *wait)
-{
-    step_write_state(CONTAINER_OF(wait, struct step_wait, wait));
-}
-
-static struct step_wait *step_wait_create(struct stream *stream, struct gather *gather, uint32_t to)
-{
-    struct step_wait *step = heap_alloc_zeroed(stream->kv->shard->heap, sizeof *step);
-    step->kv = stream->kv;
-    step->gather = gather;
-    step->stream = stream;
-    step->to = to;
-    return step;
-}
-
-static void config_parse(struct stream_config *config, struct bytes json_text)
-{
-    const char *why;
-    struct bytes rest;
-    struct api_failure failure = {0};
-    struct json *json = json_parse(json_text, &rest, &why);
-    ASSERT(json != NULL); /* we wrote it */
-    bool is_fine = stream_config_read(config, json, false, &failure);
-    ASSERT(is_fine);
-    json_free(json);
-}
-
-static uint32_t stripes_of(const struct kv *kv, const struct stream_past *past)
-{
-    return past->is_striped ? kv->shard->count : 1;
-}
-
-static void step_make(struct kv *kv, const struct step_message *message,
-                      struct stream_config *config, uint32_t from)
-{
-    struct stream *stream = stream_create(kv, message->stream_id, config, message->created_ns,
-                                          stripes_of(kv, &message->past), message->order);
-    stream->is_striped = message->past.is_striped != 0;
-    if (stream->stripe == NULL || stream->is_memory)
-        step_answer(kv, message->gather, from);
-    else
-        step_write_state(step_wait_create(stream, message->gather, from));
-}
-
-/* Limits that were lowered, to be applied to what was there before. */
-struct configure_wait {
-    struct watermark_wait watermark;
-    struct stream *stream;
-    struct gather *gather;
-    uint32_t to;
-};
-
-static void configure_on_watermark(struct watermark_wait *wait)
-{
-    struct configure_wait *configure = CONTAINER_OF(wait, struct configure_wait, watermark);
-    struct kv *kv = configure->stream->kv;
-    gathering_flush(kv);
-    stripe_apply_limits(configure->stream->stripe);
-    step_answer(kv, configure->gather, configure->to);
-    heap_free(configure);
-}
-
-/*
- * What comes from now on meets the new limits. They apply to the rest when all of it is durable and was offered: watchers must not
- * hear that a message went before they hear of it.
- */
-static void step_configure(struct stream *stream, const struct step_message *message,
-                           struct stream_config *config, uint32_t from)
-{
-    struct kv *kv = stream->kv;
-    stream_reconfigure(stream, config);
-    if (stream->stripe == NULL) {
-        step_answer(kv, message->gather, from);
-        return;
-    }
-    struct configure_wait *configure = heap_alloc_zeroed(kv->shard->heap, sizeof *configure);
-    configure->stream = stream;
-    configure->gather = message->gather;
-    configure->to = from;
-    stream_wait_watermark(stream, &configure->watermark, order_last_taken(stream->order),
-                          configure_on_watermark);
-}
-
-static void step_close(struct stream *stream, struct gather *gather, uint32_t from)
-{
-    struct kv *kv = stream->kv;
-    stream->is_visible = false;
-    stream->is_closing = true;
-    while (stream->feed != NULL && stream->feed->consumers != NULL)
-        consumer_destroy(stream->feed->consumers);
-    stream_release_waits(stream);
-    struct step_wait *step = step_wait_create(stream, gather, from);
-    step->next = kv->closing;
-    kv->closing = step;
-    shard_stay_awake(kv->shard);
-}
-
-static void stream_release_records(struct stream *stream)
-{
-    struct index_key *key;
-    struct message message;
-    if (stream->stripe == NULL || stream->is_memory)
-        return;
-    for (uint64_t seq = 0; index_seek(stream->stripe->index, seq, &key, &message);
-         seq = message.seq + 1)
-        store_release(stream->kv->store, message.where);
-}
-
-void catalog_phase(struct shard *shard, void *context)
-{
-    (void)shard;
-    struct kv *kv = context;
-    struct step_wait **link = &kv->closing;
-    while (*link != NULL) {
-        struct step_wait *step = *link;
-        struct stream *stream = step->stream;
-        stream_release_waits(stream); /* what was decided since it closed need not wait */
-        bool is_held = stream->stripe != NULL && stream->stripe->pending_count > 0;
-        if (is_held || stream->is_routed) {
-            if (stream->is_routed) /* this turn's publishing clears it */
-                shard_stay_awake(kv->shard);
-            link = &step->next;
-            continue;
-        }
-        *link = step->next;
-        stream_release_waits(step->stream); /* those that came since it was closed */
-        stream_release_records(step->stream);
-        stream_destroy(step->stream);
-        step_answer(kv, step->gather, step->to);
-        heap_free(step);
-    }
-}
-
-static void step_adopt(struct kv *kv, const struct step_message *message,
-                       struct stream_config *config)
-{
-    struct stream *stream = stream_by_id(&kv->streams, message->stream_id);
-    if (stream == NULL)
-        stream = stream_create(kv, message->stream_id, config, message->created_ns,
-                               stripes_of(kv, &message->past), message->order);
-    else
-        stream_adopt(stream, config, message->created_ns, message->order);
-    stream->is_striped = message->past.is_striped != 0;
-    stream->is_visible = true;
-    if (stream->stripe == NULL)
-        return;
-    for (uint32_t i = 0; i < message->past.row_count; i++)
-        stripe_trim_upto(stream->stripe, message->past.rows[i].upto, message->past.rows[i].keep);
-    stripe_drop_before(stream->stripe, message->past.dead_before_ns);
-    stripe_replayed(stream->stripe);
-}
-
-static void catalog_on_step(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
-{
-    gathering_flush(kv_of(shard)); /* what came before runs before */
-    struct kv *kv = kv_of(shard);
-    struct step_message *message = payload;
-    struct stream *stream = stream_by_id(&kv->streams, message->stream_id);
-    struct stream_config config = {0};
-    if (bytes > sizeof *message)
-        config_parse(&config, bytes_of(message + 1, bytes - sizeof *message));
-    switch (message->step) {
-    case STEP_MAKE:
-        step_make(kv, message, &config, from);
-        break;
-    case STEP_SHOW:
-        stream->is_visible = true;
-        step_answer(kv, message->gather, from);
-        break;
-    case STEP_CONFIGURE:
-        step_configure(stream, message, &config, from);
-        break;
-    case STEP_CLOSE:
-        step_close(stream, message->gather, from);
-        break;
-    case STEP_ADOPT:
-        step_adopt(kv, message, &config);
-        break;
-    default:
-        ASSERT(false);
-    }
-    stream_config_free(&config);
-}
-
-/* ---- home: records ---- */
-
-static struct catalog_entry *entry_of(struct catalog *catalog, uint32_t id)
-{
-    if (id >= catalog->capacity) {
-        uint32_t capacity = catalog->capacity == 0 ? 64 : catalog->capacity;
-        while (capacity <= id)
-            capacity *= 2;
-        catalog->entries = heap_resize(catalog->kv->shard->heap, catalog->entries,
-                                       capacity * sizeof *catalog->entries);
-        memset(catalog->entries + catalog->capacity, 0,
-               (capacity - catalog->capacity) * sizeof *catalog->entries);
-        catalog->capacity = capacity;
-    }
-    return &catalog->entries[id];
-}
-
-static enum status catalog_append(struct catalog *catalog, uint32_t id, struct store_wait *wait)
-{
-    struct catalog_entry *entry = entry_of(catalog, id);
-    struct text value = {0};
-    struct catalog_record head = {.created_ns = entry->created_ns, .past = entry->past};
-    text_append(&value, bytes_of(&head, sizeof head));
-    text_append(&value, text_bytes(&entry->config));
-    struct record record = {
-        .type = entry->is_there ? KV_RECORD_STREAM : KV_RECORD_STREAM_DELETED,
-        .flags = entry->is_there ? RECORD_IS_STATE : RECORD_REMOVES,
-        .stream_id = id,
-        .time_ns = shard_wall_ns(catalog->kv->shard),
-        .value = entry->is_there ? text_bytes(&value) : (struct bytes){0},
-    };
-    location where;
-    enum status status = store_append(catalog->kv->store, &record, &where, wait);
-    text_free(&value);
-    return status;
-}
-
-/* ---- home: operations ---- */
-
-static void operation_end(struct operation *operation)
+void operation_end(struct operation *operation)
 {
     struct catalog *catalog = operation->catalog;
     ASSERT(catalog->head == operation);
@@ -348,7 +30,7 @@ static void operation_end(struct operation *operation)
     catalog_run(catalog);
 }
 
-static void operation_fail(struct operation *operation, const struct api_failure *failure)
+void operation_fail(struct operation *operation, const struct api_failure *failure)
 {
     request_fail(operation->request, failure, NULL);
     operation_end(operation);
@@ -362,8 +44,8 @@ static void part_ignore(struct gather *gather, const void *part, uint32_t bytes,
     (void)from;
 }
 
-static void operation_step(struct operation *operation, uint32_t step, struct order *order,
-                           void (*on_done)(struct gather *gather))
+void operation_step(struct operation *operation, uint32_t step, struct order *order,
+                    void (*on_done)(struct gather *gather))
 {
     struct kv *kv = operation->catalog->kv;
     struct text json = {0};
@@ -376,7 +58,7 @@ static void operation_step(struct operation *operation, uint32_t step, struct or
         *message = (struct step_message){
             .gather = &operation->gather,
             .order = order,
-            .created_ns = entry_of(operation->catalog, operation->stream_id)->created_ns,
+            .created_ns = catalog_entry_of(operation->catalog, operation->stream_id)->created_ns,
             .past = operation->past,
             .stream_id = operation->stream_id,
             .step = step,
@@ -387,11 +69,10 @@ static void operation_step(struct operation *operation, uint32_t step, struct or
     text_free(&json);
 }
 
-static void operation_record(struct operation *operation,
-                             void (*on_durable)(struct store_wait *wait))
+void operation_record(struct operation *operation, void (*on_durable)(struct store_wait *wait))
 {
     struct catalog *catalog = operation->catalog;
-    struct catalog_entry *entry = entry_of(catalog, operation->stream_id);
+    struct catalog_entry *entry = catalog_entry_of(catalog, operation->stream_id);
     bool is_memory = operation->kind == OPERATION_DELETE
                          ? operation->is_memory
                          : operation->config.storage == STREAM_STORAGE_MEMORY;
@@ -433,13 +114,13 @@ static void operation_on_state(void *context, const struct stream_state *state, 
     operation_end(operation);
 }
 
-static void operation_answer_state(struct operation *operation)
+void operation_answer_state(struct operation *operation)
 {
     struct stream *stream = stream_by_id(&operation->catalog->kv->streams, operation->stream_id);
     stream_state_gather(stream, (struct bytes){0}, false, operation, operation_on_state);
 }
 
-/* ---- home: create ---- */
+/* ---- create ---- */
 
 static void create_on_shown(struct gather *gather)
 {
@@ -467,7 +148,7 @@ static bool create_is_allowed(struct operation *operation, struct stream *existi
         return api_fail(failure, API_STREAM_NAME_EXISTS, NULL);
     if (existing == NULL && stream_overlap(&kv->streams, config) != NULL)
         return api_fail(failure, API_SUBJECTS_OVERLAP, NULL);
-    return true;
+    return existing != NULL || stream_config_check_supported(config, failure);
 }
 
 static bool create_check(struct operation *operation, struct api_failure *failure)
@@ -513,128 +194,13 @@ static void create_run(struct operation *operation)
     }
     operation->stream_id = catalog->next_id++;
     operation->past.is_striped = !stream_config_needs_one_stripe(&operation->config);
-    entry_of(catalog, operation->stream_id)->created_ns = shard_wall_ns(kv->shard);
+    catalog_entry_of(catalog, operation->stream_id)->created_ns = shard_wall_ns(kv->shard);
     struct order *order = heap_alloc_aligned(kv->shard->heap, sizeof *order, 64);
     order_init(order, operation->config.first_seq > 0 ? operation->config.first_seq : 1);
     operation_step(operation, STEP_MAKE, order, create_on_made);
 }
 
-/* ---- home: update ---- */
-
-/*
- * What comes from now on says by itself which history it met. What was taken until now is in its stripe when the answer is given
- * (it waits for the watermark), before another update begins.
- */
-static void update_on_configured(struct gather *gather)
-{
-    struct operation *operation = CONTAINER_OF(gather, struct operation, gather);
-    struct catalog *catalog = operation->catalog;
-    if (operation->is_trimming)
-        entry_of(catalog, operation->stream_id)->trimmed_upto =
-            order_last_taken(stream_by_id(&catalog->kv->streams, operation->stream_id)->order);
-    operation_answer_state(operation);
-}
-
-static void update_on_recorded(struct store_wait *wait)
-{
-    operation_step(CONTAINER_OF(wait, struct operation, wait), STEP_CONFIGURE, NULL,
-                   update_on_configured);
-}
-
-/* Remembers what the history in force, which is to be raised, has trimmed. False: there is no room for it. */
-static bool past_add_row(struct stream_past *past, uint64_t upto, int64_t keep)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < past->row_count; i++) { /* without those that the new one covers */
-        if (past->rows[i].keep < keep)
-            past->rows[count++] = past->rows[i];
-    }
-    past->row_count = count;
-    if (count == STREAM_HISTORY_ROWS_MAX)
-        return false;
-    past->rows[count].upto = upto;
-    past->rows[count].keep = keep;
-    past->row_count++;
-    return true;
-}
-
-/* What recovery must know of the configuration that goes. */
-static bool update_past(struct operation *operation, const struct stream *stream,
-                        struct api_failure *failure)
-{
-    struct stream_past *past = &operation->past;
-    const struct stream_config *old = &stream->config, *next = &operation->config;
-    int64_t keep = old->messages_per_subject_max, wanted = next->messages_per_subject_max;
-    uint64_t trimmed_upto = entry_of(operation->catalog, stream->id)->trimmed_upto;
-    bool is_raising = keep > 0 && (wanted < 0 || wanted > keep);
-    operation->is_trimming = wanted > 0 && (keep <= 0 || wanted < keep);
-    if (is_raising && trimmed_upto > 0 && !past_add_row(past, trimmed_upto, keep))
-        return api_fail(failure, API_STREAM_INVALID_CONFIG,
-                        "max_msgs_per_subject was raised %d times, no more changes are kept",
-                        STREAM_HISTORY_ROWS_MAX);
-    if (is_raising)
-        entry_of(operation->catalog, stream->id)->trimmed_upto = 0; /* the row tells it */
-    uint64_t now = shard_wall_ns(stream->kv->shard);
-    bool lives_longer =
-        old->age_max_ns > 0 && (next->age_max_ns == 0 || next->age_max_ns > old->age_max_ns);
-    uint64_t dead_before = now > (uint64_t)old->age_max_ns ? now - (uint64_t)old->age_max_ns : 0;
-    if (lives_longer && dead_before > past->dead_before_ns)
-        past->dead_before_ns = dead_before;
-    return true;
-}
-
-static bool update_check(struct operation *operation, struct stream *stream,
-                         struct api_failure *failure)
-{
-    struct stream_config *config = &operation->config;
-    if (stream == NULL || !stream->is_visible)
-        return api_fail(failure, API_STREAM_NOT_FOUND, NULL);
-    if (!stream_config_check_update(&stream->config, config, failure))
-        return false;
-    if (stream_overlap(&stream->kv->streams, config) != NULL)
-        return api_fail(failure, API_SUBJECTS_OVERLAP, NULL);
-    if (stream->is_striped && stream_config_needs_one_stripe(config))
-        return api_fail(failure, API_STREAM_INVALID_CONFIG,
-                        "pail can not limit the bytes or messages of a bucket that was made "
-                        "without such a limit, or change its subjects, yet");
-    bool was_bucket = stream->prefix.count > 0;
-    if (was_bucket != (stream_config_bucket(config).count > 0))
-        return api_fail(failure, API_STREAM_INVALID_CONFIG,
-                        "pail can not make a bucket of a stream, or the other way, yet");
-    return true;
-}
-
-static void update_run(struct operation *operation)
-{
-    struct catalog *catalog = operation->catalog;
-    struct stream_config *config = &operation->config;
-    struct request *request = operation->request;
-    struct api_failure failure = {0};
-    if (!stream_config_check(config, &failure)) {
-        operation_fail(operation, &failure);
-        return;
-    }
-    if (!bytes_equal(text_bytes(&config->name), text_bytes(&request->stream_name))) {
-        api_fail(&failure, API_STREAM_MISMATCH, NULL);
-        operation_fail(operation, &failure);
-        return;
-    }
-    struct stream *stream =
-        stream_by_name(&catalog->kv->streams, text_bytes(&request->stream_name));
-    if (!update_check(operation, stream, &failure)) {
-        operation_fail(operation, &failure);
-        return;
-    }
-    operation->stream_id = stream->id;
-    operation->past = entry_of(catalog, stream->id)->past;
-    if (!update_past(operation, stream, &failure)) {
-        operation_fail(operation, &failure);
-        return;
-    }
-    operation_record(operation, update_on_recorded);
-}
-
-/* ---- home: delete ---- */
+/* ---- delete ---- */
 
 static void delete_on_closed(struct gather *gather)
 {
@@ -683,11 +249,11 @@ static void delete_run(struct operation *operation)
     operation->stream_id = stream->id;
     operation->order = stream->order;
     operation->is_memory = stream->is_memory;
-    operation->past = entry_of(catalog, stream->id)->past;
+    operation->past = catalog_entry_of(catalog, stream->id)->past;
     operation_record(operation, delete_on_recorded);
 }
 
-/* ---- home: the queue ---- */
+/* ---- the queue ---- */
 
 static bool operation_read(struct operation *operation)
 {
@@ -741,7 +307,7 @@ static void operation_begin(struct operation *operation)
         create_run(operation);
         break;
     case OPERATION_UPDATE:
-        update_run(operation);
+        operation_update(operation);
         break;
     case OPERATION_DELETE:
         delete_run(operation);
@@ -817,7 +383,7 @@ void catalog_delete_stream(struct kv *kv, const struct msg *msg, struct bytes st
     catalog_send(kv, OPERATION_DELETE, msg, stream_name);
 }
 
-/* ---- recovery and restating ---- */
+/* ---- life ---- */
 
 void catalog_init(struct kv *kv)
 {
@@ -850,75 +416,4 @@ void catalog_fini(struct kv *kv)
 bool catalog_is_busy(const struct kv *kv)
 {
     return (kv->catalog != NULL && kv->catalog->head != NULL) || kv->closing != NULL;
-}
-
-void catalog_replay(struct kv *kv, const struct record *record)
-{
-    struct catalog *catalog = kv->catalog;
-    struct catalog_record head;
-    if (catalog == NULL)
-        return;
-    struct catalog_entry *entry = entry_of(catalog, record->stream_id);
-    catalog_reserve_ids(kv, record->stream_id);
-    entry->is_there = record->type == KV_RECORD_STREAM && record->value.count > sizeof head;
-    text_clear(&entry->config);
-    if (!entry->is_there)
-        return;
-    memcpy(&head, record->value.data, sizeof head);
-    entry->created_ns = head.created_ns;
-    entry->past = head.past;
-    text_append(&entry->config, bytes_after(record->value, sizeof head));
-}
-
-void catalog_reserve_ids(struct kv *kv, uint32_t id)
-{
-    if (kv->catalog->next_id <= id)
-        kv->catalog->next_id = id + 1;
-}
-
-void catalog_adopt_all(struct kv *kv, uint64_t (*last_seq_of)(void *context, uint32_t stream_id),
-                       void *context)
-{
-    struct catalog *catalog = kv->catalog;
-    for (uint32_t id = 0; id < catalog->capacity; id++) {
-        struct catalog_entry *entry = &catalog->entries[id];
-        if (!entry->is_there)
-            continue;
-        struct stream_config config = {0};
-        config_parse(&config, text_bytes(&entry->config));
-        uint64_t next = last_seq_of(context, id) + 1;
-        if (next < config.first_seq)
-            next = config.first_seq;
-        stream_config_free(&config);
-        entry->trimmed_upto = next - 1;
-        struct order *order = heap_alloc_aligned(kv->shard->heap, sizeof *order, 64);
-        order_init(order, next);
-        for (uint32_t i = 0; i < kv->shard->count; i++) {
-            struct step_message *message = mailbox_reserve(
-                kv->shard, i, catalog_on_step, (uint32_t)(sizeof *message + entry->config.count));
-            *message =
-                (struct step_message){NULL, order, entry->created_ns, entry->past, id, STEP_ADOPT};
-            memcpy(message + 1, entry->config.data, entry->config.count);
-        }
-    }
-}
-
-/* Where the log takes no more, the store asks again. */
-void catalog_restate(struct kv *kv, uint32_t stream_id)
-{
-    struct stream *stream = stream_by_id(&kv->streams, stream_id);
-    enum status status = STATUS_OK;
-    if (stream == NULL)
-        return;
-    if (kv->catalog != NULL && entry_of(kv->catalog, stream_id)->config.count > 0)
-        status = catalog_append(kv->catalog, stream_id, NULL);
-    if (status == STATUS_OK && kv->catalog != NULL)
-        status = directory_restate(kv, stream_id);
-    if (stream->stripe == NULL || stream->is_memory)
-        return;
-    stream->stripe->evicted_stated = 0; /* it may be among what is to be said again */
-    if (status == STATUS_OK)
-        status = stripe_state_evictions(stream->stripe);
-    if (status == STATUS_OK)
-        (void)!stripe_write_state(stream->stripe, NULL);
 }

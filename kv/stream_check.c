@@ -49,10 +49,8 @@ static bool check_texts(const struct stream_config *config, struct api_failure *
 static bool normalise_limit(int64_t *limit, const char *name, bool is_pedantic,
                             struct api_failure *failure)
 {
-    if (*limit < -1 && is_pedantic) {
-        return api_fail(failure, API_STREAM_INVALID_CONFIG, "pedantic mode: %s must be set to -1",
-                        name);
-    }
+    if (*limit < -1 && is_pedantic)
+        return api_fail(failure, API_PEDANTIC, "%s must be set to -1", name);
     if (*limit == 0 || *limit < -1)
         *limit = -1;
     return true;
@@ -82,6 +80,9 @@ static bool check_times(struct stream_config *config, struct api_failure *failur
         return refuse(failure, "max age can not be negative");
     if (age > 0 && age < 100 * NS_PER_MS)
         return refuse(failure, "max age needs to be >= 100ms");
+    if (config->duplicate_window_ns == 0 && age > 0 && age < DUPLICATE_WINDOW_NS
+        && config->is_pedantic)
+        return api_fail(failure, API_PEDANTIC, "duplicate window cannot be bigger than max age");
     if (config->duplicate_window_ns == 0)
         config->duplicate_window_ns =
             age > 0 && age < DUPLICATE_WINDOW_NS ? age : DUPLICATE_WINDOW_NS;
@@ -94,15 +95,87 @@ static bool check_times(struct stream_config *config, struct api_failure *failur
     return true;
 }
 
-static bool check_policies(const struct stream_config *config, struct api_failure *failure)
+static bool check_counter(const struct stream_config *config, struct api_failure *failure)
 {
-    if (config->deny_purge && config->allow_rollup)
-        return refuse(failure, "roll-ups require the purge permission");
+    if (!config->allow_counter)
+        return true;
+    if (config->discard == STREAM_DISCARD_NEW)
+        return refuse(failure, "counter stream cannot use discard new");
+    if (config->allow_msg_ttl)
+        return refuse(failure, "counter stream cannot use message TTLs");
+    if (config->allow_schedules)
+        return refuse(failure, "counter stream cannot use message schedules");
+    if (config->retention != STREAM_RETENTION_LIMITS)
+        return refuse(failure, "counter stream can only use limits retention");
+    return true;
+}
+
+static bool check_discard_per_subject(const struct stream_config *config,
+                                      struct api_failure *failure)
+{
     if (config->discard_new_per_subject && config->discard != STREAM_DISCARD_NEW)
         return refuse(failure, "discard new per subject requires discard new policy to be set");
     if (config->discard_new_per_subject && config->messages_per_subject_max <= 0)
         return refuse(failure, "discard new per subject requires max msgs per subject > 0");
     return true;
+}
+
+/* V15: markers are rollups with a TTL; both are switched on, unless pedantic. */
+static bool check_markers(struct stream_config *config, struct api_failure *failure)
+{
+    if (config->marker_ttl_ns < 0)
+        return refuse(failure, "subject delete marker TTL must not be negative");
+    if (config->marker_ttl_ns == 0)
+        return true;
+    if (config->marker_ttl_ns < NS_PER_SECOND)
+        return refuse(failure, "subject delete marker TTL must be at least 1 second");
+    if (!config->allow_msg_ttl && config->is_pedantic)
+        return refuse(failure, "subject delete marker cannot be set if message TTLs are disabled");
+    config->allow_msg_ttl = true;
+    if (config->allow_rollup)
+        return true;
+    if (config->is_pedantic)
+        return refuse(failure, "subject delete marker cannot be set if roll-ups are disabled");
+    config->allow_rollup = true;
+    config->deny_purge = false;
+    return true;
+}
+
+static bool check_schedules(struct stream_config *config, struct api_failure *failure)
+{
+    if (!config->allow_schedules)
+        return true;
+    if (config->discard == STREAM_DISCARD_NEW)
+        return refuse(failure, "message scheduling cannot use discard new");
+    if (config->allow_rollup)
+        return true;
+    if (config->is_pedantic)
+        return refuse(failure, "message scheduling cannot be set if roll-ups are disabled");
+    config->allow_rollup = true;
+    config->deny_purge = false;
+    return true;
+}
+
+static bool check_persistence(const struct stream_config *config, struct api_failure *failure)
+{
+    if (!config->is_async)
+        return true;
+    if (config->storage == STREAM_STORAGE_MEMORY)
+        return refuse(failure, "async persist mode is only supported on file storage");
+    if (config->replicas > 1)
+        return refuse(failure, "async persist mode is not supported on replicated streams");
+    if (config->allow_atomic)
+        return refuse(failure, "async persist mode is not supported with atomic batch publish");
+    return true;
+}
+
+static bool check_policies(struct stream_config *config, struct api_failure *failure)
+{
+    if (config->deny_purge && config->allow_rollup)
+        return refuse(failure, "roll-ups require the purge permission");
+    return check_counter(config, failure) && check_discard_per_subject(config, failure)
+           && check_markers(config, failure) && check_schedules(config, failure)
+           && check_persistence(config, failure);
 }
 
 static bool check_reserved(const struct stream_config *config, struct bytes subject,
@@ -149,11 +222,35 @@ static bool check_subjects(struct stream_config *config, struct api_failure *fai
     return true;
 }
 
+static bool check_placement(const struct stream_config *config, struct api_failure *failure)
+{
+    if (config->placement_is_preferred)
+        return refuse(failure, "preferred server not permitted in placement");
+    return true;
+}
+
 bool stream_config_check(struct stream_config *config, struct api_failure *failure)
 {
     return check_texts(config, failure) && check_limits(config, failure)
            && check_times(config, failure) && check_policies(config, failure)
-           && check_subjects(config, failure);
+           && check_subjects(config, failure) && check_placement(config, failure);
+}
+
+bool stream_config_check_supported(const struct stream_config *config, struct api_failure *failure)
+{
+    static const char *const retentions[] = {"limits", "interest", "workqueue"};
+    if (config->retention != STREAM_RETENTION_LIMITS)
+        return api_fail(failure, API_STREAM_INVALID_CONFIG,
+                        "pail does not support retention \"%s\": it keeps what limits allow",
+                        retentions[config->retention]);
+    const char *what = config->marker_ttl_ns > 0 ? "subject_delete_marker_ttl"
+                       : config->allow_counter   ? "allow_msg_counter"
+                       : config->allow_atomic    ? "allow_atomic"
+                       : config->allow_schedules ? "allow_msg_schedules"
+                       : config->allow_batched   ? "allow_batched"
+                                                 : NULL;
+    return what == NULL
+           || api_fail(failure, API_STREAM_INVALID_CONFIG, "pail does not support %s yet", what);
 }
 
 bool stream_config_check_update(const struct stream_config *current, struct stream_config *next,
@@ -165,6 +262,11 @@ bool stream_config_check_update(const struct stream_config *current, struct stre
         return api_fail(failure, API_REPLICAS_NOT_SUPPORTED, NULL);
     if (current->storage != next->storage)
         return refuse(failure, "stream configuration update can not change storage type");
+    if (current->retention != next->retention
+        && (current->retention == STREAM_RETENTION_WORKQUEUE
+            || next->retention == STREAM_RETENTION_WORKQUEUE))
+        return refuse(failure, "stream configuration update can not change retention policy "
+                               "to/from workqueue");
     if (current->sealed && !next->sealed)
         return refuse(failure, "stream configuration update can not unseal a sealed stream");
     if (current->deny_delete && !next->deny_delete)
@@ -173,6 +275,13 @@ bool stream_config_check_update(const struct stream_config *current, struct stre
         return refuse(failure, "stream configuration update can not cancel deny purge");
     if (current->allow_msg_ttl && !next->allow_msg_ttl)
         return refuse(failure, "message TTL status can not be disabled");
+    if (current->allow_counter != next->allow_counter)
+        return refuse(failure,
+                      "stream configuration update can not change message counter setting");
+    if (current->allow_schedules && !next->allow_schedules)
+        return refuse(failure, "message schedules can not be disabled");
+    if (current->is_async != next->is_async)
+        return refuse(failure, "stream configuration update can not change persist mode");
     if (next->sealed) { /* U14 */
         next->age_max_ns = 0;
         next->discard = STREAM_DISCARD_NEW;

@@ -10,17 +10,19 @@
 #include <strings.h>
 
 #include "core/assert.h"
-#include "kv/version.h"
+#include "kv/stream_config_parts.h"
 
 enum member_kind {
     MEMBER_TEXT,
     MEMBER_SUBJECTS,
     MEMBER_BOOL,
     MEMBER_NUMBER, /* int64_t */
+    MEMBER_I32,    /* int64_t, of that range */
     MEMBER_U64,
     MEMBER_WORD,      /* an enumeration, uint8_t */
-    MEMBER_FLAG_WORD, /* compression: bool */
-    MEMBER_OBJECT,    /* kept as given */
+    MEMBER_FLAG_WORD, /* compression, persist_mode: bool */
+    MEMBER_PLACEMENT,
+    MEMBER_CONSUMER_LIMITS,
     MEMBER_METADATA,
     MEMBER_PEDANTIC,
     MEMBER_UNSUPPORTED, /* refused in words unless empty, false or null */
@@ -41,19 +43,19 @@ static const struct member members[] = {
     {"name", MEMBER_TEXT, OUT_ALWAYS, AT(name), {0}},
     {"description", MEMBER_TEXT, OUT_IF_SET, AT(description), {0}},
     {"subjects", MEMBER_SUBJECTS, OUT_IF_SET, AT(subjects), {0}},
-    {"retention", MEMBER_WORD, OUT_ALWAYS, SIZE_MAX, {"limits"}},
+    {"retention", MEMBER_WORD, OUT_ALWAYS, AT(retention), {"limits", "interest", "workqueue"}},
     {"max_consumers", MEMBER_NUMBER, OUT_ALWAYS, AT(consumers_max), {0}},
     {"max_msgs", MEMBER_NUMBER, OUT_ALWAYS, AT(messages_max), {0}},
     {"max_bytes", MEMBER_NUMBER, OUT_ALWAYS, AT(bytes_max), {0}},
     {"max_age", MEMBER_NUMBER, OUT_ALWAYS, AT(age_max_ns), {0}},
     {"max_msgs_per_subject", MEMBER_NUMBER, OUT_ALWAYS, AT(messages_per_subject_max), {0}},
-    {"max_msg_size", MEMBER_NUMBER, OUT_IF_SET, AT(message_size_max), {0}},
+    {"max_msg_size", MEMBER_I32, OUT_IF_SET, AT(message_size_max), {0}},
     {"discard", MEMBER_WORD, OUT_ALWAYS, AT(discard), {"old", "new"}},
     {"storage", MEMBER_WORD, OUT_ALWAYS, AT(storage), {"file", "memory"}},
     {"num_replicas", MEMBER_NUMBER, OUT_ALWAYS, AT(replicas), {0}},
     {"no_ack", MEMBER_BOOL, OUT_IF_SET, AT(no_ack), {0}},
     {"duplicate_window", MEMBER_NUMBER, OUT_IF_SET, AT(duplicate_window_ns), {0}},
-    {"placement", MEMBER_OBJECT, OUT_IF_SET, AT(placement), {0}},
+    {"placement", MEMBER_PLACEMENT, OUT_IF_SET, AT(placement), {0}},
     {"mirror", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
     {"sources", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
     {"compression", MEMBER_FLAG_WORD, OUT_ALWAYS, AT(is_s2), {"none", "s2"}},
@@ -67,14 +69,14 @@ static const struct member members[] = {
     {"deny_delete", MEMBER_BOOL, OUT_ALWAYS, AT(deny_delete), {0}},
     {"deny_purge", MEMBER_BOOL, OUT_ALWAYS, AT(deny_purge), {0}},
     {"allow_rollup_hdrs", MEMBER_BOOL, OUT_ALWAYS, AT(allow_rollup), {0}},
-    {"consumer_limits", MEMBER_OBJECT, OUT_ALWAYS, AT(consumer_limits), {0}},
+    {"consumer_limits", MEMBER_CONSUMER_LIMITS, OUT_ALWAYS, 0, {0}},
     {"allow_msg_ttl", MEMBER_BOOL, OUT_ALWAYS, AT(allow_msg_ttl), {0}},
-    {"subject_delete_marker_ttl", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
-    {"allow_msg_counter", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
-    {"allow_atomic", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
-    {"allow_msg_schedules", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
-    {"persist_mode", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
-    {"allow_batched", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
+    {"subject_delete_marker_ttl", MEMBER_NUMBER, OUT_IF_SET, AT(marker_ttl_ns), {0}},
+    {"allow_msg_counter", MEMBER_BOOL, OUT_IF_SET, AT(allow_counter), {0}},
+    {"allow_atomic", MEMBER_BOOL, OUT_IF_SET, AT(allow_atomic), {0}},
+    {"allow_msg_schedules", MEMBER_BOOL, OUT_IF_SET, AT(allow_schedules), {0}},
+    {"persist_mode", MEMBER_FLAG_WORD, OUT_IF_SET, AT(is_async), {"default", "async", ""}},
+    {"allow_batched", MEMBER_BOOL, OUT_IF_SET, AT(allow_batched), {0}},
     {"metadata", MEMBER_METADATA, OUT_ALWAYS, AT(metadata), {0}},
     {"pedantic", MEMBER_PEDANTIC, OUT_NEVER, AT(is_pedantic), {0}},
 };
@@ -88,23 +90,11 @@ static void subjects_free(struct stream_config *config)
     config->subject_count = 0;
 }
 
-static void metadata_free(struct stream_config *config)
-{
-    for (uint32_t i = 0; i < config->metadata_count; i++) {
-        text_free(&config->metadata[i].key);
-        text_free(&config->metadata[i].value);
-    }
-    free(config->metadata);
-    config->metadata = NULL;
-    config->metadata_count = 0;
-}
-
 void stream_config_free(struct stream_config *config)
 {
     text_free(&config->name);
     text_free(&config->description);
     text_free(&config->placement);
-    text_free(&config->consumer_limits);
     subjects_free(config);
     metadata_free(config);
     *config = (struct stream_config){0};
@@ -112,67 +102,21 @@ void stream_config_free(struct stream_config *config)
 
 /* ---- reading ---- */
 
-static bool fail_type(struct api_failure *failure, const struct json *value,
-                      const struct member *member, const char *wanted)
-{
-    return api_fail(failure, API_INVALID_JSON,
-                    "json: cannot unmarshal %s into Go struct field StreamConfig.%s of type %s",
-                    json_type_words(json_type(value)), member->name, wanted);
-}
-
 static void text_set(struct text *text, struct bytes bytes)
 {
     text_clear(text);
     text_append(text, bytes);
 }
 
-/* Writes a parsed value back as compact JSON: what is kept "as given". */
-static void json_append(struct text *text, const struct json *value)
-{
-    switch (json_type(value)) {
-    case JSON_NULL:
-        text_append_literal(text, "null");
-        return;
-    case JSON_BOOL:
-        text_append_literal(text, json_bool(value) ? "true" : "false");
-        return;
-    case JSON_STRING:
-        text_append_json_string(text, json_string(value));
-        return;
-    case JSON_NUMBER: {
-        int64_t number = 0;
-        (void)json_i64(value, &number); /* fractions do not occur in what is kept */
-        text_append_i64(text, number);
-        return;
-    }
-    case JSON_ARRAY:
-    case JSON_OBJECT:
-        break;
-    }
-    bool is_object = json_type(value) == JSON_OBJECT;
-    text_append_literal(text, is_object ? "{" : "[");
-    const char *separator = "";
-    for (const struct json *child = json_first(value); child != NULL; child = json_next(child)) {
-        text_append_literal(text, separator);
-        separator = ",";
-        if (is_object) {
-            text_append_json_string(text, json_name(child));
-            text_append_literal(text, ":");
-        }
-        json_append(text, child);
-    }
-    text_append_literal(text, is_object ? "}" : "]");
-}
-
 static bool read_subjects(struct stream_config *config, const struct json *value,
                           const struct member *member, struct api_failure *failure)
 {
     if (json_type(value) != JSON_ARRAY)
-        return fail_type(failure, value, member, "[]string");
+        return stream_config_fail_type(failure, value, member->name, "[]string");
     uint32_t count = 0;
     for (const struct json *item = json_first(value); item != NULL; item = json_next(item), count++)
         if (json_type(item) != JSON_STRING)
-            return fail_type(failure, item, member, "string");
+            return stream_config_fail_type(failure, item, member->name, "string");
     if (count > STREAM_SUBJECTS_MAX)
         return api_fail(failure, API_STREAM_INVALID_CONFIG, "a stream takes at most %d subjects",
                         STREAM_SUBJECTS_MAX);
@@ -183,62 +127,29 @@ static bool read_subjects(struct stream_config *config, const struct json *value
     return true;
 }
 
-static int metadata_compare(const void *a, const void *b)
+static bool word_is(struct bytes word, const char *wanted, bool ignores_case)
 {
-    return bytes_compare(text_bytes(&((const struct stream_metadata *)a)->key),
-                         text_bytes(&((const struct stream_metadata *)b)->key));
-}
-
-static bool metadata_is_servers(struct bytes key)
-{
-    return bytes_equal(key, BYTES_LITERAL("_nats.ver"))
-           || bytes_equal(key, BYTES_LITERAL("_nats.level"))
-           || bytes_equal(key, BYTES_LITERAL("_nats.req.level"));
-}
-
-static bool read_metadata(struct stream_config *config, const struct json *value,
-                          const struct member *member, struct api_failure *failure)
-{
-    if (json_type(value) != JSON_OBJECT)
-        return fail_type(failure, value, member, "map[string]string");
-    uint32_t count = 0;
-    for (const struct json *item = json_first(value); item != NULL; item = json_next(item), count++)
-        if (json_type(item) != JSON_STRING && json_type(item) != JSON_NULL)
-            return fail_type(failure, item, member, "string");
-    metadata_free(config);
-    config->metadata = calloc(count == 0 ? 1 : count, sizeof *config->metadata);
-    for (const struct json *item = json_first(value); item != NULL; item = json_next(item)) {
-        if (metadata_is_servers(json_name(item)))
-            continue;
-        struct stream_metadata *row = &config->metadata[config->metadata_count++];
-        text_append(&row->key, json_name(item));
-        if (json_type(item) == JSON_STRING)
-            text_append(&row->value, json_string(item));
-    }
-    qsort(config->metadata, config->metadata_count, sizeof *config->metadata, metadata_compare);
-    return true;
+    return word.count == strlen(wanted)
+           && (ignores_case ? strncasecmp(word.data, wanted, word.count) == 0
+                            : memcmp(word.data, wanted, word.count) == 0);
 }
 
 static bool read_word(struct stream_config *config, const struct json *value,
                       const struct member *member, struct api_failure *failure)
 {
     if (json_type(value) != JSON_STRING)
-        return fail_type(failure, value, member, "string");
+        return stream_config_fail_type(failure, value, member->name, "string");
     struct bytes word = json_string(value);
+    bool ignores_case = member->offset == AT(discard);
     for (uint8_t i = 0; i < COUNT_OF(member->words) && member->words[i] != NULL; i++) {
-        if (!bytes_equal(word, bytes_of_text(member->words[i])))
+        if (!word_is(word, member->words[i], ignores_case))
             continue;
         if (member->kind == MEMBER_FLAG_WORD)
             *(bool *)((char *)config + member->offset) = i == 1;
-        else if (member->offset != SIZE_MAX)
+        else
             *((uint8_t *)config + member->offset) = i;
         return true;
     }
-    if (member->offset == SIZE_MAX
-        && (bytes_equal(word, BYTES_LITERAL("interest"))
-            || bytes_equal(word, BYTES_LITERAL("workqueue"))))
-        return api_fail(failure, API_STREAM_INVALID_CONFIG,
-                        "pail does not support retention \"%.*s\" yet", (int)word.count, word.data);
     return api_fail(failure, API_INVALID_JSON, "can not unmarshal \"%.*s\"",
                     (int)(word.count < 64 ? word.count : 64), word.data);
 }
@@ -282,26 +193,30 @@ static bool read_scalar(struct stream_config *config, const struct json *value,
     switch (member->kind) {
     case MEMBER_TEXT:
         if (json_type(value) != JSON_STRING)
-            return fail_type(failure, value, member, "string");
+            return stream_config_fail_type(failure, value, member->name, "string");
         text_set(field, json_string(value));
         return true;
     case MEMBER_BOOL:
     case MEMBER_PEDANTIC:
         if (json_type(value) != JSON_BOOL)
-            return fail_type(failure, value, member, "bool");
+            return stream_config_fail_type(failure, value, member->name, "bool");
         *(bool *)field = json_bool(value);
         return true;
     case MEMBER_NUMBER:
-        return json_i64(value, field) ? true : fail_type(failure, value, member, "int64");
+        return json_i64(value, field)
+                   ? true
+                   : stream_config_fail_type(failure, value, member->name, "int64");
     case MEMBER_U64:
-        return json_u64(value, field) ? true : fail_type(failure, value, member, "uint64");
-    case MEMBER_OBJECT:
-        if (json_type(value) != JSON_OBJECT)
-            return fail_type(failure, value, member, "object");
-        text_clear(field);
-        if (json_first(value) != NULL)
-            json_append(field, value);
+        return json_u64(value, field)
+                   ? true
+                   : stream_config_fail_type(failure, value, member->name, "uint64");
+    case MEMBER_I32: {
+        int64_t number;
+        if (!json_i64(value, &number) || number != (int32_t)number)
+            return stream_config_fail_type(failure, value, member->name, "int32");
+        *(int64_t *)field = number;
         return true;
+    }
     default:
         break;
     }
@@ -310,7 +225,7 @@ static bool read_scalar(struct stream_config *config, const struct json *value,
 }
 
 static bool read_member(struct stream_config *config, const struct json *value,
-                        const struct member *member, struct api_failure *failure)
+                        const struct member *member, bool is_strict, struct api_failure *failure)
 {
     if (member->kind == MEMBER_WORD || member->kind == MEMBER_FLAG_WORD)
         return read_word(config, value, member, failure);
@@ -319,7 +234,11 @@ static bool read_member(struct stream_config *config, const struct json *value,
     if (member->kind == MEMBER_SUBJECTS)
         return read_subjects(config, value, member, failure);
     if (member->kind == MEMBER_METADATA)
-        return read_metadata(config, value, member, failure);
+        return metadata_read(config, value, failure);
+    if (member->kind == MEMBER_PLACEMENT)
+        return placement_read(config, value, is_strict, failure);
+    if (member->kind == MEMBER_CONSUMER_LIMITS)
+        return consumer_limits_read(config, value, is_strict, failure);
     if (member->kind == MEMBER_UNSUPPORTED)
         return read_unsupported(value, member, failure);
     return read_scalar(config, value, member, failure);
@@ -348,33 +267,14 @@ bool stream_config_read(struct stream_config *config, const struct json *object,
         struct bytes name = json_name(item);
         const struct member *member = find_member(name);
         if (member == NULL && is_strict)
-            return api_fail(failure, API_INVALID_JSON, "json: unknown field \"%.*s\"",
-                            (int)(name.count < 64 ? name.count : 64), name.data);
-        if (member != NULL && !read_member(config, item, member, failure))
+            return stream_config_fail_unknown(failure, name);
+        if (member != NULL && !read_member(config, item, member, is_strict, failure))
             return false;
     }
     return true;
 }
 
 /* ---- writing ---- */
-
-static void append_metadata(struct text *text, const struct stream_config *config,
-                            bool with_server_metadata)
-{
-    text_append_literal(text, "{");
-    for (uint32_t i = 0; i < config->metadata_count; i++) {
-        text_append_json_string(text, text_bytes(&config->metadata[i].key));
-        text_append_literal(text, ":");
-        text_append_json_string(text, text_bytes(&config->metadata[i].value));
-        text_append_literal(text, ",");
-    }
-    if (with_server_metadata)
-        text_append_format(text, "\"_nats.level\":\"%d\",", KV_API_LEVEL);
-    text_append_format(text, "\"_nats.req.level\":\"%d\"", config->allow_msg_ttl ? 1 : 0);
-    if (with_server_metadata)
-        text_append_literal(text, ",\"_nats.ver\":\"" KV_NATS_VERSION "\"");
-    text_append_literal(text, "}");
-}
 
 static void append_subjects(struct text *text, const struct stream_config *config)
 {
@@ -392,13 +292,15 @@ static bool member_is_set(const struct stream_config *config, const struct membe
     const void *field = (const char *)config + member->offset;
     switch (member->kind) {
     case MEMBER_TEXT:
-    case MEMBER_OBJECT:
+    case MEMBER_PLACEMENT:
         return ((const struct text *)field)->count > 0;
     case MEMBER_SUBJECTS:
         return config->subject_count > 0;
     case MEMBER_BOOL:
+    case MEMBER_FLAG_WORD:
         return *(const bool *)field;
     case MEMBER_NUMBER:
+    case MEMBER_I32:
         return *(const int64_t *)field != 0;
     case MEMBER_U64:
         return *(const uint64_t *)field != 0;
@@ -410,7 +312,7 @@ static bool member_is_set(const struct stream_config *config, const struct membe
 static void append_value(struct text *text, const struct stream_config *config,
                          const struct member *member, bool with_server_metadata)
 {
-    const void *field = (const char *)config + (member->offset == SIZE_MAX ? 0 : member->offset);
+    const void *field = (const char *)config + member->offset;
     switch (member->kind) {
     case MEMBER_TEXT:
         text_append_json_string(text, text_bytes(field));
@@ -422,26 +324,25 @@ static void append_value(struct text *text, const struct stream_config *config,
         text_append_literal(text, *(const bool *)field ? "true" : "false");
         return;
     case MEMBER_NUMBER:
+    case MEMBER_I32:
         text_append_i64(text, *(const int64_t *)field);
         return;
     case MEMBER_U64:
         text_append_u64(text, *(const uint64_t *)field);
         return;
-    case MEMBER_OBJECT:
-        if (((const struct text *)field)->count == 0)
-            text_append_literal(text, "{}");
-        else
-            text_append(text, text_bytes(field));
+    case MEMBER_PLACEMENT:
+        text_append(text, text_bytes(field));
+        return;
+    case MEMBER_CONSUMER_LIMITS:
+        consumer_limits_append(text, config);
         return;
     case MEMBER_METADATA:
-        append_metadata(text, config, with_server_metadata);
+        metadata_append(text, config, with_server_metadata);
         return;
     case MEMBER_WORD:
-    case MEMBER_FLAG_WORD: {
-        uint8_t word = member->offset == SIZE_MAX ? 0 : *(const uint8_t *)field;
-        text_append_json_string(text, bytes_of_text(member->words[word]));
+    case MEMBER_FLAG_WORD:
+        text_append_json_string(text, bytes_of_text(member->words[*(const uint8_t *)field]));
         return;
-    }
     case MEMBER_PEDANTIC:
     case MEMBER_UNSUPPORTED:
         break;
@@ -489,6 +390,16 @@ struct bytes stream_config_bucket(const struct stream_config *config)
         || !bytes_equal(bytes_after(subject, 4 + bucket.count), BYTES_LITERAL(".>")))
         return (struct bytes){0};
     return bucket;
+}
+
+int stream_config_level(const struct stream_config *config)
+{
+    if (config->allow_batched)
+        return 4;
+    if (config->allow_counter || config->allow_atomic || config->allow_schedules
+        || config->is_async)
+        return 2;
+    return config->allow_msg_ttl || config->marker_ttl_ns > 0 ? 1 : 0;
 }
 
 bool stream_config_needs_one_stripe(const struct stream_config *config)

@@ -22,9 +22,15 @@ enum {
 
 enum stream_discard { STREAM_DISCARD_OLD, STREAM_DISCARD_NEW };
 enum stream_storage { STREAM_STORAGE_FILE, STREAM_STORAGE_MEMORY };
+enum stream_retention {
+    STREAM_RETENTION_LIMITS,
+    STREAM_RETENTION_INTEREST,
+    STREAM_RETENTION_WORKQUEUE,
+};
 
 struct stream_metadata {
     struct text key, value; /* owns */
+    uint32_t position;      /* in the request */
 };
 
 /* Owns its texts; copy by writing and reading JSON. Zero means "not given" until stream_config_check. */
@@ -36,15 +42,18 @@ struct stream_config {
     int64_t message_size_max;
     int64_t replicas;
     int64_t duplicate_window_ns;
+    int64_t marker_ttl_ns; /* subject_delete_marker_ttl */
     uint64_t first_seq;
-    struct text placement;            /* the JSON object as given */
-    struct text consumer_limits;      /* the JSON object as given */
-    struct stream_metadata *metadata; /* owns; sorted by key */
+    struct text placement; /* the JSON object, in nats-server's order; empty: none */
+    bool placement_is_preferred;
+    int64_t inactive_threshold_max_ns, ack_pending_max; /* consumer_limits; 0: none */
+    struct stream_metadata *metadata;                   /* owns; sorted by key */
     uint32_t metadata_count;
-    uint8_t discard, storage;
-    bool is_s2;
+    uint8_t discard, storage, retention;
+    bool is_s2, is_async; /* compression, persist_mode: told again, nothing more */
     bool no_ack, allow_direct, mirror_direct, discard_new_per_subject, sealed;
     bool deny_delete, deny_purge, allow_rollup, allow_msg_ttl;
+    bool allow_counter, allow_atomic, allow_schedules, allow_batched;
     bool is_pedantic; /* of the request, never stored */
 };
 
@@ -55,6 +64,8 @@ bool stream_config_read(struct stream_config *config, const struct json *object,
                         struct api_failure *failure);
 /* Fills defaults and checks (V1 to V27 of the source). */
 bool stream_config_check(struct stream_config *config, struct api_failure *failure);
+/* What the checks allow, but pail does not do yet, is refused in words. */
+bool stream_config_check_supported(const struct stream_config *config, struct api_failure *failure);
 /* May `next` replace `current`? Both checked. */
 bool stream_config_check_update(const struct stream_config *current, struct stream_config *next,
                                 struct api_failure *failure);
@@ -67,6 +78,8 @@ void stream_config_append(struct text *text, const struct stream_config *config,
 
 /* The bucket's name if the stream is a Key/Value bucket: named KV_<bucket>, its only subject $KV.<bucket>.>; else empty. */
 struct bytes stream_config_bucket(const struct stream_config *config);
+/* The API level of the highest feature it uses (jetstream-streams.md section 1.8). */
+int stream_config_level(const struct stream_config *config);
 /* True when the rules of this stream need all its keys in one place (design section 2). */
 bool stream_config_needs_one_stripe(const struct stream_config *config);
 

@@ -7,6 +7,7 @@
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/assert.h"
@@ -123,8 +124,9 @@ static void expect_refusal(const struct refusal *row)
 {
     struct stream_config config = {0};
     struct api_failure failure = {0};
-    bool is_fine =
-        read_text(&config, row->text, true, &failure) && stream_config_check(&config, &failure);
+    bool is_fine = read_text(&config, row->text, true, &failure)
+                   && stream_config_check(&config, &failure)
+                   && stream_config_check_supported(&config, &failure);
     cr_expect(not(is_fine), "%s", row->text);
     cr_expect(eq(int, failure.error, row->error), "%s: %s", row->text, failure.text);
     if (row->words != NULL)
@@ -132,6 +134,9 @@ static void expect_refusal(const struct refusal *row)
     stream_config_free(&config);
 }
 
+#define COUNTER "{\"name\":\"s\",\"allow_msg_counter\":true,"
+#define MARKER "{\"name\":\"s\",\"subject_delete_marker_ttl\":"
+#define ASYNC "{\"name\":\"s\",\"persist_mode\":\"async\","
 #define NAME_WORDS "stream name is required and can not contain '.', '*', '>', '\\', '/'"
 #define API_WORDS "subjects that overlap with jetstream api require no-ack to be true"
 #define SYSTEM_WORDS "subjects that overlap with system api require no-ack to be true"
@@ -145,10 +150,10 @@ Test(stream_config, refuses_what_the_rules_forbid)
         {"{\"name\":\"a>\"}", API_STREAM_INVALID_CONFIG, NAME_WORDS},
         {"{\"name\":\"s\",\"num_replicas\":6}", API_STREAM_INVALID_CONFIG, "maximum replicas is 5"},
         {"{\"name\":\"s\",\"num_replicas\":-1}", API_REPLICAS_NEGATIVE, ""},
-        {"{\"name\":\"s\",\"max_msgs\":-2,\"pedantic\":true}", API_STREAM_INVALID_CONFIG,
-         "pedantic mode: max_msgs must be set to -1"},
-        {"{\"name\":\"s\",\"max_consumers\":-2,\"pedantic\":true}", API_STREAM_INVALID_CONFIG,
-         "pedantic mode: max_consumers must be set to -1"},
+        {"{\"name\":\"s\",\"max_msgs\":-2,\"pedantic\":true}", API_PEDANTIC,
+         "max_msgs must be set to -1"},
+        {"{\"name\":\"s\",\"max_consumers\":-2,\"pedantic\":true}", API_PEDANTIC,
+         "max_consumers must be set to -1"},
         {"{\"name\":\"s\",\"max_age\":-1}", API_STREAM_INVALID_CONFIG,
          "max age can not be negative"},
         {"{\"name\":\"s\",\"max_age\":99999999}", API_STREAM_INVALID_CONFIG,
@@ -165,6 +170,33 @@ Test(stream_config, refuses_what_the_rules_forbid)
          "discard new per subject requires discard new policy to be set"},
         {"{\"name\":\"s\",\"discard\":\"new\",\"discard_new_per_subject\":true}",
          API_STREAM_INVALID_CONFIG, "discard new per subject requires max msgs per subject > 0"},
+        {COUNTER "\"discard\":\"NEW\"}", API_STREAM_INVALID_CONFIG,
+         "counter stream cannot use discard new"},
+        {COUNTER "\"allow_msg_ttl\":true}", API_STREAM_INVALID_CONFIG,
+         "counter stream cannot use message TTLs"},
+        {COUNTER "\"allow_msg_schedules\":true}", API_STREAM_INVALID_CONFIG,
+         "counter stream cannot use message schedules"},
+        {COUNTER "\"retention\":\"interest\"}", API_STREAM_INVALID_CONFIG,
+         "counter stream can only use limits retention"},
+        {MARKER "999999999}", API_STREAM_INVALID_CONFIG,
+         "subject delete marker TTL must be at least 1 second"},
+        {MARKER "-1}", API_STREAM_INVALID_CONFIG, "subject delete marker TTL must not be negative"},
+        {MARKER "1000000000,\"pedantic\":true}", API_STREAM_INVALID_CONFIG,
+         "subject delete marker cannot be set if message TTLs are disabled"},
+        {MARKER "1000000000,\"pedantic\":true,\"allow_msg_ttl\":true}", API_STREAM_INVALID_CONFIG,
+         "subject delete marker cannot be set if roll-ups are disabled"},
+        {"{\"name\":\"s\",\"allow_msg_schedules\":true,\"discard\":\"new\"}",
+         API_STREAM_INVALID_CONFIG, "message scheduling cannot use discard new"},
+        {ASYNC "\"storage\":\"memory\"}", API_STREAM_INVALID_CONFIG,
+         "async persist mode is only supported on file storage"},
+        {ASYNC "\"num_replicas\":3}", API_STREAM_INVALID_CONFIG,
+         "async persist mode is not supported on replicated streams"},
+        {ASYNC "\"allow_atomic\":true}", API_STREAM_INVALID_CONFIG,
+         "async persist mode is not supported with atomic batch publish"},
+        {"{\"name\":\"s\",\"placement\":{\"preferred\":\"x\"}}", API_STREAM_INVALID_CONFIG,
+         "preferred server not permitted in placement"},
+        {"{\"name\":\"s\",\"max_age\":1000000000,\"pedantic\":true}", API_PEDANTIC,
+         "duplicate window cannot be bigger than max age"},
         {"{\"name\":\"s\",\"subjects\":[\"a..b\"]}", API_STREAM_INVALID_CONFIG, "invalid subject"},
         {"{\"name\":\"s\",\"subjects\":[\">\"]}", API_STREAM_INVALID_CONFIG,
          "capturing all subjects requires no-ack to be true"},
@@ -196,7 +228,7 @@ Test(stream_config, refuses_in_words_what_is_not_there_yet)
         {"{\"name\":\"s\",\"subject_delete_marker_ttl\":1000000000}", API_STREAM_INVALID_CONFIG,
          "pail does not support subject_delete_marker_ttl yet"},
         {"{\"name\":\"s\",\"retention\":\"workqueue\"}", API_STREAM_INVALID_CONFIG,
-         "pail does not support retention \"workqueue\" yet"},
+         "pail does not support retention \"workqueue\": it keeps what limits allow"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++)
         expect_refusal(&rows[i]);
@@ -223,6 +255,15 @@ Test(stream_config, refuses_wrong_types_and_unknown_words)
         {"{\"name\":\"s\",\"metadata\":{\"a\":1}}", API_INVALID_JSON, NULL},
         {"{\"name\":\"s\",\"storage\":\"disk\"}", API_INVALID_JSON, "can not unmarshal \"disk\""},
         {"{\"name\":\"s\",\"no_such\":1}", API_INVALID_JSON, "json: unknown field \"no_such\""},
+        {"{\"name\":\"s\",\"max_msg_size\":2147483648}", API_INVALID_JSON, NULL},
+        {"{\"name\":\"s\",\"storage\":null}", API_INVALID_JSON, NULL},
+        {"{\"name\":\"s\",\"persist_mode\":\"later\"}", API_INVALID_JSON, NULL},
+        {"{\"name\":\"s\",\"placement\":{\"no_such\":1}}", API_INVALID_JSON,
+         "json: unknown field \"no_such\""},
+        {"{\"name\":\"s\",\"placement\":{\"tags\":[1]}}", API_INVALID_JSON, NULL},
+        {"{\"name\":\"s\",\"consumer_limits\":{\"no_such\":1}}", API_INVALID_JSON,
+         "json: unknown field \"no_such\""},
+        {"{\"name\":\"s\",\"consumer_limits\":{\"max_ack_pending\":1.5}}", API_INVALID_JSON, NULL},
         {"[]", API_INVALID_JSON, NULL},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++)
@@ -269,6 +310,37 @@ Test(stream_config, limits_the_lengths_of_texts)
 
 /* ---- writing ---- */
 
+Test(stream_config, writes_parts_as_the_reference_does)
+{
+    static const struct {
+        const char *text, *part;
+    } rows[] = {
+        {"\"placement\":{\"tags\":[\"x\"],\"cluster\":\"c\"}",
+         "\"placement\":{\"cluster\":\"c\",\"tags\":[\"x\"]},"},
+        {"\"placement\":{\"tags\":[\"x\"],\"cluster\":\"\"}", "\"placement\":{\"tags\":[\"x\"]},"},
+        {"\"consumer_limits\":{\"max_ack_pending\":9,\"inactive_threshold\":10}",
+         "\"consumer_limits\":{\"inactive_threshold\":10,\"max_ack_pending\":9},"},
+        {"\"consumer_limits\":null", "\"consumer_limits\":{},"},
+        {"\"persist_mode\":\"async\"", "\"persist_mode\":\"async\","},
+        {"\"persist_mode\":\"async\"", "\"_nats.req.level\":\"2\""},
+        {"\"subject_delete_marker_ttl\":1000000000",
+         "\"allow_msg_ttl\":true,\"subject_delete_marker_ttl\":1000000000,"},
+        {"\"subject_delete_marker_ttl\":1000000000", "\"allow_rollup_hdrs\":true,"},
+        {"\"subject_delete_marker_ttl\":1000000000", "\"_nats.req.level\":\"1\""},
+        {"\"metadata\":{\"a\":\"1\",\"b\":\"2\",\"a\":\"3\"}",
+         "\"metadata\":{\"a\":\"3\",\"b\":\"2\",\"_nats.req.level\":\"0\"}"},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char body[256];
+        (void)snprintf(body, sizeof body, "{\"name\":\"s\",%s}", rows[i].text);
+        struct stream_config config = checked(body);
+        struct text text = written(&config, false);
+        cr_expect(ne(ptr, strstr(text.data, rows[i].part), NULL), "%s: %s", body, text.data);
+        text_free(&text);
+        stream_config_free(&config);
+    }
+}
+
 Test(stream_config, is_the_same_when_written_and_read)
 {
     static const char *const rows[] = {
@@ -278,8 +350,10 @@ Test(stream_config, is_the_same_when_written_and_read)
         "\"storage\":\"memory\",\"discard\":\"new\",\"max_msgs\":3,\"max_bytes\":4,"
         "\"max_msg_size\":5,\"max_consumers\":6,\"max_age\":7000000000,\"first_seq\":8,"
         "\"duplicate_window\":100000000,\"no_ack\":true,\"compression\":\"s2\",\"sealed\":false,"
-        "\"deny_purge\":true,\"placement\":{\"tags\":[\"x\"]},"
-        "\"consumer_limits\":{\"max_ack_pending\":9}}",
+        "\"deny_purge\":true,\"placement\":{\"tags\":[\"x\"],\"cluster\":\"c\"},"
+        "\"consumer_limits\":{\"max_ack_pending\":9,\"inactive_threshold\":10}}",
+        "{\"name\":\"s\",\"persist_mode\":\"async\",\"placement\":{\"cluster\":\"\",\"tags\":[]},"
+        "\"metadata\":{\"a\":\"1\",\"b\":\"2\",\"a\":\"3\"}}",
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct stream_config config = checked(rows[i]);
