@@ -112,15 +112,15 @@ static void refuse_level(struct kv *kv, const char *type, const struct origin *o
     request_fail_with(request_create(kv, type, origin, msg, (struct bytes){0}), API_REQUIRED_LEVEL);
 }
 
-static void run_at_home(struct kv *kv, const char *type, const struct msg *msg,
+static void run_at_home(struct kv *kv, const char *type, uint32_t account, const struct msg *msg,
                         struct bytes stream_name)
 {
     if (strcmp(type, "stream_create_response") == 0)
-        catalog_create_stream(kv, msg, stream_name);
+        catalog_create_stream(kv, account, msg, stream_name);
     else if (strcmp(type, "stream_update_response") == 0)
-        catalog_update_stream(kv, msg, stream_name);
+        catalog_update_stream(kv, account, msg, stream_name);
     else
-        catalog_delete_stream(kv, msg, stream_name);
+        catalog_delete_stream(kv, account, msg, stream_name);
 }
 
 static void api_request(struct kv *kv, const struct origin *origin, const struct msg *msg,
@@ -143,7 +143,7 @@ static void api_request(struct kv *kv, const struct origin *origin, const struct
         return;
     }
     if (endpoint->run == NULL) {
-        run_at_home(kv, endpoint->type, msg, stream_name);
+        run_at_home(kv, endpoint->type, origin->account, msg, stream_name);
         return;
     }
     struct request *request = request_create(kv, endpoint->type, origin, msg, stream_name);
@@ -163,7 +163,7 @@ static enum kv_take api_direct_get(struct kv *kv, const struct origin *origin,
                                    const struct msg *msg, struct bytes rest)
 {
     struct bytes stream_name = take_token(&rest);
-    struct stream *stream = stream_by_name(&kv->streams, stream_name);
+    struct stream *stream = stream_by_name(&kv->streams, origin->account, stream_name);
     if (stream == NULL || !stream->is_visible || !stream->config.allow_direct
         || (rest.count == 0 && msg->subject.data[msg->subject.count - 1] == '.')
         || (rest.count > 0 && has_empty_token(rest)))
@@ -188,7 +188,7 @@ enum kv_take api_publish(struct kv *kv, const struct origin *origin, const struc
 {
     static const char direct[] = "$JS.API.DIRECT.GET.";
     if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.FC.")))
-        return consumers_on_flow_control(kv, msg->subject) ? KV_TAKEN : KV_NONE;
+        return consumers_on_flow_control(kv, origin->account, msg->subject) ? KV_TAKEN : KV_NONE;
     if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.API.DIRECT.GET.")))
         return api_direct_get(kv, origin, msg, bytes_after(msg->subject, sizeof direct - 1));
     if (!bytes_start_with(msg->subject, BYTES_LITERAL("$JS.API.")) || has_empty_token(msg->subject))

@@ -10,7 +10,7 @@
 
 /* Sent to the home shard; reply, stream name and payload follow. */
 struct operation_message {
-    uint32_t kind, reply_bytes, name_bytes, payload_bytes;
+    uint32_t kind, account, reply_bytes, name_bytes, payload_bytes;
 };
 
 static void catalog_run(struct catalog *catalog);
@@ -61,6 +61,7 @@ void operation_step(struct operation *operation, uint32_t step, struct order *or
             .created_ns = catalog_entry_of(operation->catalog, operation->stream_id)->created_ns,
             .past = operation->past,
             .stream_id = operation->stream_id,
+            .account = operation->request->origin.account,
             .step = step,
         };
         if (json.count > 0)
@@ -77,6 +78,7 @@ void operation_record(struct operation *operation, void (*on_durable)(struct sto
                          ? operation->is_memory
                          : operation->config.storage == STREAM_STORAGE_MEMORY;
     entry->is_there = operation->kind != OPERATION_DELETE;
+    entry->account = operation->request->origin.account;
     entry->past = operation->past;
     operation->wait.on_durable = on_durable;
     if (is_memory) {
@@ -146,7 +148,8 @@ static bool create_is_allowed(struct operation *operation, struct stream *existi
         return api_fail(failure, API_REPLICAS_NOT_SUPPORTED, NULL);
     if (existing != NULL && !stream_config_equal(&existing->config, config))
         return api_fail(failure, API_STREAM_NAME_EXISTS, NULL);
-    if (existing == NULL && stream_overlap(&kv->streams, config) != NULL)
+    if (existing == NULL
+        && stream_overlap(&kv->streams, operation->request->origin.account, config) != NULL)
         return api_fail(failure, API_SUBJECTS_OVERLAP, NULL);
     return existing != NULL || stream_config_check_supported(config, failure);
 }
@@ -182,7 +185,8 @@ static void create_run(struct operation *operation)
         operation_fail(operation, &failure);
         return;
     }
-    struct stream *existing = stream_by_name(&kv->streams, text_bytes(&operation->config.name));
+    struct stream *existing = stream_by_name(&kv->streams, operation->request->origin.account,
+                                             text_bytes(&operation->config.name));
     if (!create_is_allowed(operation, existing, &failure)) {
         operation_fail(operation, &failure);
         return;
@@ -236,8 +240,8 @@ static void delete_run(struct operation *operation)
     struct catalog *catalog = operation->catalog;
     struct request *request = operation->request;
     struct api_failure failure = {0};
-    struct stream *stream =
-        stream_by_name(&catalog->kv->streams, text_bytes(&request->stream_name));
+    struct stream *stream = stream_by_name(&catalog->kv->streams, request->origin.account,
+                                           text_bytes(&request->stream_name));
     if (!body_is_empty(request))
         api_fail(&failure, API_NOT_EMPTY_REQUEST, NULL);
     else if (stream == NULL || !stream->is_visible)
@@ -345,20 +349,20 @@ static void catalog_on_operation(struct shard *shard, void *payload, uint32_t by
     struct operation *operation = heap_alloc_zeroed(shard->heap, sizeof *operation);
     operation->catalog = catalog;
     operation->kind = (enum operation_kind)message->kind;
-    operation->request =
-        request_create(kv, operation_types[message->kind], &(struct origin){0}, &msg, name);
+    operation->request = request_create(kv, operation_types[message->kind],
+                                        &(struct origin){.account = message->account}, &msg, name);
     *catalog->tail = operation;
     catalog->tail = &operation->next;
     catalog_run(catalog);
 }
 
-static void catalog_send(struct kv *kv, enum operation_kind kind, const struct msg *msg,
-                         struct bytes name)
+static void catalog_send(struct kv *kv, uint32_t account, enum operation_kind kind,
+                         const struct msg *msg, struct bytes name)
 {
     struct operation_message *message = mailbox_reserve(
         kv->shard, KV_HOME_SHARD, catalog_on_operation,
         (uint32_t)(sizeof *message + msg->reply.count + name.count + msg->payload.count));
-    *message = (struct operation_message){(uint32_t)kind, (uint32_t)msg->reply.count,
+    *message = (struct operation_message){(uint32_t)kind, account, (uint32_t)msg->reply.count,
                                           (uint32_t)name.count, (uint32_t)msg->payload.count};
     char *at = (char *)(message + 1);
     if (msg->reply.count > 0)
@@ -368,19 +372,22 @@ static void catalog_send(struct kv *kv, enum operation_kind kind, const struct m
         memcpy(at + msg->reply.count + name.count, msg->payload.data, msg->payload.count);
 }
 
-void catalog_create_stream(struct kv *kv, const struct msg *msg, struct bytes stream_name)
+void catalog_create_stream(struct kv *kv, uint32_t account, const struct msg *msg,
+                           struct bytes stream_name)
 {
-    catalog_send(kv, OPERATION_CREATE, msg, stream_name);
+    catalog_send(kv, account, OPERATION_CREATE, msg, stream_name);
 }
 
-void catalog_update_stream(struct kv *kv, const struct msg *msg, struct bytes stream_name)
+void catalog_update_stream(struct kv *kv, uint32_t account, const struct msg *msg,
+                           struct bytes stream_name)
 {
-    catalog_send(kv, OPERATION_UPDATE, msg, stream_name);
+    catalog_send(kv, account, OPERATION_UPDATE, msg, stream_name);
 }
 
-void catalog_delete_stream(struct kv *kv, const struct msg *msg, struct bytes stream_name)
+void catalog_delete_stream(struct kv *kv, uint32_t account, const struct msg *msg,
+                           struct bytes stream_name)
 {
-    catalog_send(kv, OPERATION_DELETE, msg, stream_name);
+    catalog_send(kv, account, OPERATION_DELETE, msg, stream_name);
 }
 
 /* ---- life ---- */

@@ -26,9 +26,12 @@ struct stream_past {
 };
 
 /* From the shard of the request to the home shard; takes over the request's part of the work. */
-void catalog_create_stream(struct kv *kv, const struct msg *msg, struct bytes stream_name);
-void catalog_update_stream(struct kv *kv, const struct msg *msg, struct bytes stream_name);
-void catalog_delete_stream(struct kv *kv, const struct msg *msg, struct bytes stream_name);
+void catalog_create_stream(struct kv *kv, uint32_t account, const struct msg *msg,
+                           struct bytes stream_name);
+void catalog_update_stream(struct kv *kv, uint32_t account, const struct msg *msg,
+                           struct bytes stream_name);
+void catalog_delete_stream(struct kv *kv, uint32_t account, const struct msg *msg,
+                           struct bytes stream_name);
 
 /* ---- recovery and restating, on the home shard unless said otherwise ---- */
 

@@ -41,6 +41,20 @@ struct catalog_entry *catalog_entry_of(struct catalog *catalog, uint32_t id)
     return &catalog->entries[id];
 }
 
+/* A record names its account, for ids differ between runs; none means $G. */
+static struct bytes record_account(const struct kv *kv, uint32_t account)
+{
+    return account == ACCOUNT_GLOBAL ? (struct bytes){0}
+                                     : account_name(kv_world_options(kv->world)->accounts, account);
+}
+
+static uint32_t account_of_record(const struct kv *kv, struct bytes name)
+{
+    if (name.count == 0)
+        return ACCOUNT_GLOBAL;
+    return accounts_intern(kv_world_options(kv->world)->accounts, name);
+}
+
 enum status catalog_append(struct catalog *catalog, uint32_t id, struct store_wait *wait)
 {
     struct catalog_entry *entry = catalog_entry_of(catalog, id);
@@ -53,6 +67,7 @@ enum status catalog_append(struct catalog *catalog, uint32_t id, struct store_wa
         .flags = entry->is_there ? RECORD_IS_STATE : RECORD_REMOVES,
         .stream_id = id,
         .time_ns = shard_wall_ns(catalog->kv->shard),
+        .key = entry->is_there ? record_account(catalog->kv, entry->account) : (struct bytes){0},
         .value = entry->is_there ? text_bytes(&value) : (struct bytes){0},
     };
     location where;
@@ -74,6 +89,7 @@ void catalog_replay(struct kv *kv, const struct record *record)
     if (!entry->is_there)
         return;
     memcpy(&head, record->value.data, sizeof head);
+    entry->account = account_of_record(kv, record->key);
     entry->created_ns = head.created_ns;
     entry->past = head.past;
     text_append(&entry->config, bytes_after(record->value, sizeof head));
@@ -105,8 +121,8 @@ void catalog_adopt_all(struct kv *kv, uint64_t (*last_seq_of)(void *context, uin
         for (uint32_t i = 0; i < kv->shard->count; i++) {
             struct step_message *message = mailbox_reserve(
                 kv->shard, i, catalog_on_step, (uint32_t)(sizeof *message + entry->config.count));
-            *message =
-                (struct step_message){NULL, order, entry->created_ns, entry->past, id, STEP_ADOPT};
+            *message = (struct step_message){NULL, order,          entry->created_ns, entry->past,
+                                             id,   entry->account, STEP_ADOPT};
             memcpy(message + 1, entry->config.data, entry->config.count);
         }
     }

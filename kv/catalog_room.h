@@ -33,6 +33,7 @@ struct operation {
 /* A stream as the log has it, until it is adopted; afterwards only its past is kept. */
 struct catalog_entry {
     bool is_there;
+    uint32_t account;
     uint64_t created_ns;
     struct stream_past past;
     uint64_t
@@ -57,7 +58,7 @@ struct step_message {
     struct order *order;
     uint64_t created_ns;
     struct stream_past past;
-    uint32_t stream_id, step;
+    uint32_t stream_id, account, step;
 };
 enum { STEP_MAKE, STEP_SHOW, STEP_CONFIGURE, STEP_CLOSE, STEP_ADOPT };
 

@@ -70,8 +70,9 @@ static uint32_t stripes_of(const struct kv *kv, const struct stream_past *past)
 static void step_make(struct kv *kv, const struct step_message *message,
                       struct stream_config *config, uint32_t from)
 {
-    struct stream *stream = stream_create(kv, message->stream_id, config, message->created_ns,
-                                          stripes_of(kv, &message->past), message->order);
+    struct stream *stream =
+        stream_create(kv, message->stream_id, message->account, config, message->created_ns,
+                      stripes_of(kv, &message->past), message->order);
     stream->is_striped = message->past.is_striped != 0;
     if (stream->stripe == NULL || stream->is_memory)
         step_answer(kv, message->gather, from);
@@ -173,10 +174,10 @@ static void step_adopt(struct kv *kv, const struct step_message *message,
 {
     struct stream *stream = stream_by_id(&kv->streams, message->stream_id);
     if (stream == NULL)
-        stream = stream_create(kv, message->stream_id, config, message->created_ns,
-                               stripes_of(kv, &message->past), message->order);
+        stream = stream_create(kv, message->stream_id, message->account, config,
+                               message->created_ns, stripes_of(kv, &message->past), message->order);
     else
-        stream_adopt(stream, config, message->created_ns, message->order);
+        stream_adopt(stream, message->account, config, message->created_ns, message->order);
     stream->is_striped = message->past.is_striped != 0;
     stream->is_visible = true;
     if (stream->stripe == NULL)

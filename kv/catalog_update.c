@@ -74,7 +74,7 @@ static bool update_check(struct operation *operation, struct stream *stream,
     if (!stream_config_check_update(&stream->config, config, failure)
         || !stream_config_check_supported(config, failure))
         return false;
-    if (stream_overlap(&stream->kv->streams, config) != NULL)
+    if (stream_overlap(&stream->kv->streams, stream->account, config) != NULL)
         return api_fail(failure, API_SUBJECTS_OVERLAP, NULL);
     if (stream->is_striped && stream_config_needs_one_stripe(config))
         return api_fail(failure, API_STREAM_INVALID_CONFIG,
@@ -102,8 +102,8 @@ void operation_update(struct operation *operation)
         operation_fail(operation, &failure);
         return;
     }
-    struct stream *stream =
-        stream_by_name(&catalog->kv->streams, text_bytes(&request->stream_name));
+    struct stream *stream = stream_by_name(&catalog->kv->streams, request->origin.account,
+                                           text_bytes(&request->stream_name));
     if (!update_check(operation, stream, &failure)) {
         operation_fail(operation, &failure);
         return;

@@ -51,11 +51,11 @@ void consumer_pump(struct consumer *consumer);
 
 /* ---- from net ---- */
 
-void consumers_on_interest(struct kv *kv, struct bytes subject, struct bytes queue,
-                           bool is_present);
+void consumers_on_interest(struct kv *kv, uint32_t account, struct bytes subject,
+                           struct bytes queue, bool is_present);
 void consumers_on_room(struct kv *kv);
 /* A message published to $JS.FC.<stream>.<consumer>.<id>; false: no consumer of this server owns it. */
-bool consumers_on_flow_control(struct kv *kv, struct bytes subject);
+bool consumers_on_flow_control(struct kv *kv, uint32_t account, struct bytes subject);
 void consumers_fini(struct kv *kv);
 
 #endif

@@ -25,7 +25,7 @@ static void answer_info(struct request *request, const struct consumer *consumer
 /* A request moves to the shard that has the consumer. */
 struct moved {        /* then reply, stream name, consumer name, configuration JSON */
     const char *type; /* literal */
-    uint32_t kind, reply_bytes, stream_bytes, name_bytes, config_bytes, is_create_only;
+    uint32_t kind, account, reply_bytes, stream_bytes, name_bytes, config_bytes, is_create_only;
 };
 enum { MOVED_INFO, MOVED_DELETE, MOVED_CREATE };
 
@@ -52,7 +52,8 @@ static void moved_create(struct request *request, struct consumer *consumer,
 static bool is_unfinished(struct kv *kv, const struct moved *moved)
 {
     const char *at = (const char *)(moved + 1) + moved->reply_bytes;
-    struct stream *stream = stream_by_name(&kv->streams, bytes_of(at, moved->stream_bytes));
+    struct stream *stream =
+        stream_by_name(&kv->streams, moved->account, bytes_of(at, moved->stream_bytes));
     struct consumer *consumer =
         stream == NULL
             ? NULL
@@ -74,8 +75,8 @@ static void moved_on_arrival(struct shard *shard, void *payload, uint32_t bytes,
     struct bytes name = bytes_of(at += moved->stream_bytes, moved->name_bytes);
     struct bytes config = bytes_of(at + moved->name_bytes, moved->config_bytes);
     struct kv *kv = kv_of(shard);
-    struct request *request =
-        request_create(kv, moved->type, &(struct origin){0}, &msg, stream_name);
+    struct request *request = request_create(
+        kv, moved->type, &(struct origin){.account = moved->account}, &msg, stream_name);
     kv->api_total--; /* counted where it came in */
     struct stream *stream = request_stream(request);
     if (stream == NULL)
@@ -106,6 +107,7 @@ static void request_move(struct request *request, uint32_t to, uint32_t kind, st
         mailbox_reserve(request->kv->shard, to, moved_on_arrival, (uint32_t)bytes);
     *moved = (struct moved){request->type,
                             kind,
+                            request->origin.account,
                             (uint32_t)texts[0].count,
                             (uint32_t)texts[1].count,
                             (uint32_t)texts[2].count,
@@ -197,8 +199,8 @@ static void create_fail(struct create *create, const struct api_failure *failure
 static void create_on_claimed(struct create *create)
 {
     struct request *request = create->request;
-    struct stream *stream =
-        stream_by_name(&request->kv->streams, text_bytes(&request->stream_name));
+    struct stream *stream = stream_by_name(&request->kv->streams, request->origin.account,
+                                           text_bytes(&request->stream_name));
     if (stream == NULL || !stream->is_visible) {
         struct api_failure failure = {.error = API_STREAM_NOT_FOUND};
         create_fail(create, &failure);
@@ -295,8 +297,8 @@ void consumer_api_create(struct request *request)
         create_fail(create, &failure);
         return;
     }
-    struct stream *stream =
-        stream_by_name(&request->kv->streams, text_bytes(&request->stream_name));
+    struct stream *stream = stream_by_name(&request->kv->streams, request->origin.account,
+                                           text_bytes(&request->stream_name));
     if (stream == NULL || !stream->is_visible)
         api_fail(&failure, API_STREAM_NOT_FOUND, NULL);
     else

@@ -69,7 +69,7 @@ void consumer_send_status(struct consumer *consumer, struct bytes reply, struct 
     struct kv *kv = kv_of_consumer(consumer);
     struct bytes deliver = text_bytes(&consumer->config.deliver_subject);
     struct msg msg = {.subject = deliver, .reply = reply, .headers = headers};
-    kv->outbox->deliver(kv->outbox, deliver, &msg);
+    kv->outbox->deliver(kv->outbox, consumer->stream->account, deliver, &msg);
 }
 
 size_t consumer_flow_subject(const struct consumer *consumer, char *out, size_t room)
@@ -132,7 +132,7 @@ static void consumer_send(struct consumer *consumer, struct feed_record *record)
         msg.payload = (struct bytes){0};
     }
     struct bytes deliver = text_bytes(&consumer->config.deliver_subject);
-    kv->outbox->deliver(kv->outbox, deliver, &msg);
+    kv->outbox->deliver(kv->outbox, consumer->stream->account, deliver, &msg);
     flow_account(consumer, deliver.count + msg.reply.count + msg.headers.count + msg.payload.count);
 }
 
@@ -145,7 +145,8 @@ static bool consumer_may_send(const struct consumer *consumer, uint32_t sent)
         return false;
     if (sent % QUEUED_BYTES_EVERY != 0)
         return true;
-    return outbox->queued_bytes(outbox, text_bytes(&consumer->config.deliver_subject))
+    return outbox->queued_bytes(outbox, consumer->stream->account,
+                                text_bytes(&consumer->config.deliver_subject))
            < OUTBOX_SOFT_BYTES;
 }
 

@@ -67,9 +67,9 @@ static void consumer_on_inactive(struct timer *timer)
 void consumer_start_pulse(struct consumer *consumer)
 {
     struct kv *kv = kv_of_consumer(consumer);
-    consumer->is_active =
-        kv->outbox->has_subscription(kv->outbox, text_bytes(&consumer->config.deliver_subject),
-                                     text_bytes(&consumer->config.deliver_group));
+    consumer->is_active = kv->outbox->has_subscription(
+        kv->outbox, consumer->stream->account, text_bytes(&consumer->config.deliver_subject),
+        text_bytes(&consumer->config.deliver_group));
     uint64_t now = shard_now_ns(kv->shard);
     consumer->last_sent_ns = now;
     if (consumer->config.idle_heartbeat_ns > 0)
@@ -96,14 +96,16 @@ static void consumer_set_active(struct consumer *consumer, bool is_active)
     }
 }
 
-void consumers_on_interest(struct kv *kv, struct bytes subject, struct bytes queue, bool is_present)
+void consumers_on_interest(struct kv *kv, uint32_t account, struct bytes subject,
+                           struct bytes queue, bool is_present)
 {
     if (kv->consumer_count == 0)
         return;
     struct consumer *consumer = consumer_first_of_subject(kv, subject);
     while (consumer != NULL) {
         struct consumer *next = consumer->hash_next;
-        if (bytes_equal(text_bytes(&consumer->config.deliver_subject), subject)
+        if (consumer->stream->account == account
+            && bytes_equal(text_bytes(&consumer->config.deliver_subject), subject)
             && bytes_equal(text_bytes(&consumer->config.deliver_group), queue))
             consumer_set_active(consumer, is_present);
         consumer = next;
@@ -122,13 +124,13 @@ void consumers_on_room(struct kv *kv)
     }
 }
 
-static void flow_answered(struct kv *kv, struct bytes subject)
+static void flow_answered(struct kv *kv, uint32_t account, struct bytes subject)
 {
     struct bytes stream_name, name, id;
     if (!subject_token(subject, 2, &stream_name) || !subject_token(subject, 3, &name)
         || !subject_token(subject, 4, &id))
         return;
-    struct stream *stream = stream_by_name(&kv->streams, stream_name);
+    struct stream *stream = stream_by_name(&kv->streams, account, stream_name);
     struct consumer *consumer = stream == NULL ? NULL : consumer_find(stream, name);
     if (consumer == NULL || !bytes_equal(id, bytes_of_text(consumer->flow_id)))
         return;
@@ -142,11 +144,17 @@ static void flow_answered(struct kv *kv, struct bytes subject)
     consumer_pump(consumer);
 }
 
+struct flow_answer {
+    uint32_t account;
+    char subject[];
+};
+
 static void consumers_on_flow_answer(struct shard *shard, void *payload, uint32_t bytes,
                                      uint32_t from)
 {
+    const struct flow_answer *answer = payload;
     (void)from;
-    flow_answered(kv_of(shard), bytes_of(payload, bytes));
+    flow_answered(kv_of(shard), answer->account, bytes_of(answer->subject, bytes - sizeof *answer));
 }
 
 static int digit_of(char c)
@@ -156,7 +164,7 @@ static int digit_of(char c)
     return c >= 'A' && c <= 'Z' ? c - 'A' + 10 : -1;
 }
 
-bool consumers_on_flow_control(struct kv *kv, struct bytes subject)
+bool consumers_on_flow_control(struct kv *kv, uint32_t account, struct bytes subject)
 {
     struct bytes id;
     if (!subject_token(subject, 4, &id) || id.count != 4 || digit_of(id.data[0]) < 0
@@ -165,6 +173,9 @@ bool consumers_on_flow_control(struct kv *kv, struct bytes subject)
     uint32_t shard = (uint32_t)(digit_of(id.data[0]) * 36 + digit_of(id.data[1]));
     if (shard >= kv->shard->count)
         return false;
-    mailbox_send(kv->shard, shard, consumers_on_flow_answer, subject.data, (uint32_t)subject.count);
+    struct flow_answer *answer = mailbox_reserve(kv->shard, shard, consumers_on_flow_answer,
+                                                 (uint32_t)(sizeof *answer + subject.count));
+    answer->account = account;
+    memcpy(answer->subject, subject.data, subject.count);
     return true;
 }

@@ -350,8 +350,8 @@ void info_append_stream(struct text *text, const struct stream *stream,
 static void info_on_state(void *context, const struct stream_state *state, bool is_there)
 {
     struct request *request = context;
-    struct stream *stream =
-        stream_by_name(&request->kv->streams, text_bytes(&request->stream_name));
+    struct stream *stream = stream_by_name(&request->kv->streams, request->origin.account,
+                                           text_bytes(&request->stream_name));
     if (!is_there || stream == NULL) {
         request_fail_with(request, API_STREAM_NOT_FOUND);
         return;
@@ -403,9 +403,9 @@ static int stream_compare(const void *a, const void *b)
     return bytes_compare(text_bytes(&left->config.name), text_bytes(&right->config.name));
 }
 
-static bool stream_listed(const struct stream *stream, struct bytes filter)
+static bool stream_listed(const struct stream *stream, uint32_t account, struct bytes filter)
 {
-    if (stream == NULL || !stream->is_visible)
+    if (stream == NULL || !stream->is_visible || stream->account != account)
         return false;
     if (filter.count == 0)
         return true;
@@ -431,7 +431,7 @@ static struct listed *streams_listed(struct request *request, struct bytes filte
     struct stream **all = malloc((table->count + 1) * sizeof(struct stream *));
     uint64_t total = 0;
     for (uint32_t i = 0; i < table->by_id_capacity; i++) {
-        if (stream_listed(table->by_id[i], filter))
+        if (stream_listed(table->by_id[i], request->origin.account, filter))
             all[total++] = table->by_id[i];
     }
     qsort(all, total, sizeof *all, stream_compare);
@@ -527,6 +527,7 @@ void info_list(struct request *request)
 
 struct account_question {
     struct gather *gather;
+    uint64_t account;
 };
 
 struct account_part {
@@ -541,7 +542,7 @@ static void account_on_question(struct shard *shard, void *payload, uint32_t byt
     struct account_part part = {.api_total = kv->api_total, .api_errors = kv->api_errors};
     for (uint32_t i = 0; i < kv->streams.by_id_capacity; i++) {
         struct stream *stream = kv->streams.by_id[i];
-        if (stream == NULL)
+        if (stream == NULL || stream->account != question->account)
             continue;
         part.consumers += count_consumers(stream);
         uint64_t size = stream->stripe == NULL ? 0 : index_size_bytes(stream->stripe->index);
@@ -572,7 +573,7 @@ static void account_on_done(struct gather *gather)
     uint64_t streams = 0, reserved_memory = 0, reserved_file = 0;
     for (uint32_t i = 0; i < kv->streams.by_id_capacity; i++) {
         struct stream *stream = kv->streams.by_id[i];
-        if (stream == NULL || !stream->is_visible)
+        if (stream == NULL || !stream->is_visible || stream->account != request->origin.account)
             continue;
         streams++;
         if (stream->config.bytes_max > 0)
@@ -600,7 +601,9 @@ void info_account(struct request *request)
     request->work = heap_alloc_zeroed(kv->shard->heap, sizeof(struct account_part));
     request->gather.on_part = account_on_part;
     request->gather.on_done = account_on_done;
-    for (uint32_t i = 0; i < kv->shard->count; i++)
-        (void)gather_ask(kv, &request->gather, i, account_on_question,
-                         sizeof(struct account_question));
+    for (uint32_t i = 0; i < kv->shard->count; i++) {
+        struct account_question *question =
+            gather_ask(kv, &request->gather, i, account_on_question, sizeof *question);
+        question->account = request->origin.account;
+    }
 }

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/accounts.h"
 #include "core/shard.h"
 #include "kv/outbox.h"
 #include "store/store.h"
@@ -22,6 +23,7 @@ struct kv_options {
     const char *server_name; /* borrowed for ever: cluster.leader in stream info */
     uint32_t shard_count;
     uint64_t payload_bytes_max; /* max_payload */
+    struct accounts *accounts;  /* shares; NULL: $G alone, with JetStream and without limits */
     bool is_strict;             /* refuse unknown fields in API requests (10025) */
     struct store_options store;
 };
@@ -55,10 +57,11 @@ enum kv_take {
 enum kv_take kv_publish(struct kv *kv, const struct origin *origin, const struct msg *msg);
 
 /*
- * A first subscription with exactly this subject and queue group has come, or the last one has gone, on any shard. net calls
+ * In this account a first subscription with exactly this subject and queue group has come, or the last one has gone, on any shard. net calls
  * it on every shard for every such change.
  */
-void kv_on_interest(struct kv *kv, struct bytes subject, struct bytes queue, bool is_present);
+void kv_on_interest(struct kv *kv, uint32_t account, struct bytes subject, struct bytes queue,
+                    bool is_present);
 /* A connection of this shard that was above OUTBOX_SOFT_BYTES has room again. */
 void kv_on_room(struct kv *kv);
 

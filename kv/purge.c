@@ -220,8 +220,8 @@ static void purge_on_done(struct gather *gather)
 
 static struct stream *purge_stream_of(struct request *request)
 {
-    struct stream *stream =
-        stream_by_name(&request->kv->streams, text_bytes(&request->stream_name));
+    struct stream *stream = stream_by_name(&request->kv->streams, request->origin.account,
+                                           text_bytes(&request->stream_name));
     if (stream != NULL && stream->is_visible)
         return stream;
     purge_free(request->work);

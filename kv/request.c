@@ -35,8 +35,8 @@ void request_end(struct request *request)
 
 struct stream *request_stream(struct request *request)
 {
-    struct stream *stream =
-        stream_by_name(&request->kv->streams, text_bytes(&request->stream_name));
+    struct stream *stream = stream_by_name(&request->kv->streams, request->origin.account,
+                                           text_bytes(&request->stream_name));
     if (stream != NULL && stream->is_visible)
         return stream;
     request_fail_with(request, API_STREAM_NOT_FOUND);
@@ -112,7 +112,7 @@ void request_answer(struct request *request, struct text *text)
     if (request->reply.count > 0) {
         struct outbox *outbox = request->kv->outbox;
         struct msg msg = {.subject = text_bytes(&request->reply), .payload = text_bytes(text)};
-        outbox->deliver(outbox, msg.subject, &msg);
+        outbox->deliver(outbox, request->origin.account, msg.subject, &msg);
     }
     request_end(request);
 }

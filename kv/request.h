@@ -11,9 +11,9 @@
 #include "kv/room.h"
 
 struct request {
-    struct kv *kv;    /* borrows */
-    const char *type; /* literal: what follows io.nats.jetstream.api.v1. */
-    struct origin origin;
+    struct kv *kv;        /* borrows */
+    const char *type;     /* literal: what follows io.nats.jetstream.api.v1. */
+    struct origin origin; /* its account is the request's, on every shard it moves to */
     struct text reply, stream_name, name, payload;
     struct text tail;  /* the subject behind the stream and consumer tokens */
     struct json *json; /* owns; NULL without a body */

@@ -106,19 +106,27 @@ struct stream *stream_by_id(const struct stream_table *table, uint32_t id)
     return id < table->by_id_capacity ? table->by_id[id] : NULL;
 }
 
-struct stream *stream_by_name(const struct stream_table *table, struct bytes name)
+/* Names and subjects of two accounts have nothing to do with each other. */
+static uint64_t hash_in_account(uint32_t account, struct bytes bytes)
+{
+    return hash_bytes(bytes.data, bytes.count) ^ (account * UINT64_C(0x9E3779B97F4A7C15));
+}
+
+struct stream *stream_by_name(const struct stream_table *table, uint32_t account, struct bytes name)
 {
     if (table->chain_count == 0)
         return NULL;
-    uint64_t hash = hash_bytes(name.data, name.count);
+    uint64_t hash = hash_in_account(account, name);
     struct stream *stream = table->by_name[hash & (table->chain_count - 1)];
     while (stream != NULL
-           && (stream->name_hash != hash || !bytes_equal(text_bytes(&stream->config.name), name)))
+           && (stream->name_hash != hash || stream->account != account
+               || !bytes_equal(text_bytes(&stream->config.name), name)))
         stream = stream->name_next;
     return stream;
 }
 
-static struct stream *bucket_by_subject(const struct stream_table *table, struct bytes subject)
+static struct stream *bucket_by_subject(const struct stream_table *table, uint32_t account,
+                                        struct bytes subject)
 {
     struct bytes rest = bytes_after(subject, 4);
     const char *dot = rest.count == 0 ? NULL : memchr(rest.data, '.', rest.count);
@@ -127,10 +135,11 @@ static struct stream *bucket_by_subject(const struct stream_table *table, struct
     size_t bucket_bytes = (size_t)(dot - rest.data);
     if (bucket_bytes == 0 || bucket_bytes + 1 == rest.count)
         return NULL;
-    uint64_t hash = hash_bytes(rest.data, bucket_bytes);
+    uint64_t hash = hash_in_account(account, bytes_of(rest.data, bucket_bytes));
     struct stream *stream = table->by_bucket[hash & (table->chain_count - 1)];
     while (stream != NULL
-           && (stream->bucket_hash != hash || !bytes_start_with(subject, stream->prefix)))
+           && (stream->bucket_hash != hash || stream->account != account
+               || !bytes_start_with(subject, stream->prefix)))
         stream = stream->bucket_next;
     return stream;
 }
@@ -144,16 +153,17 @@ static bool stream_captures(const struct stream *stream, struct bytes subject)
     return false;
 }
 
-struct stream *stream_by_subject(const struct stream_table *table, struct bytes subject)
+struct stream *stream_by_subject(const struct stream_table *table, uint32_t account,
+                                 struct bytes subject)
 {
     if (bytes_start_with(subject, BYTES_LITERAL("$KV."))) {
-        struct stream *bucket = bucket_by_subject(table, subject);
+        struct stream *bucket = bucket_by_subject(table, account, subject);
         if (bucket != NULL)
             return bucket->is_visible && subject_is_publishable(subject) ? bucket : NULL;
     }
     for (uint32_t i = 0; i < table->other_count; i++) {
         struct stream *stream = table->others[i];
-        if (stream->is_visible && stream_captures(stream, subject)
+        if (stream->is_visible && stream->account == account && stream_captures(stream, subject)
             && subject_is_publishable(subject))
             return stream;
     }
@@ -171,11 +181,12 @@ static bool configs_collide(const struct stream_config *a, const struct stream_c
     return false;
 }
 
-struct stream *stream_overlap(const struct stream_table *table, const struct stream_config *config)
+struct stream *stream_overlap(const struct stream_table *table, uint32_t account,
+                              const struct stream_config *config)
 {
     for (uint32_t i = 0; i < table->by_id_capacity; i++) {
         struct stream *stream = table->by_id[i];
-        if (stream != NULL
+        if (stream != NULL && stream->account == account
             && !bytes_equal(text_bytes(&stream->config.name), text_bytes(&config->name))
             && configs_collide(&stream->config, config))
             return stream;
@@ -189,8 +200,8 @@ static void stream_name_things(struct stream *stream)
 {
     struct bytes name = text_bytes(&stream->config.name);
     struct bytes bucket = stream_config_bucket(&stream->config);
-    stream->name_hash = hash_bytes(name.data, name.count);
-    stream->bucket_hash = hash_bytes(bucket.data, bucket.count);
+    stream->name_hash = hash_in_account(stream->account, name);
+    stream->bucket_hash = hash_in_account(stream->account, bucket);
     text_clear(&stream->prefix_text);
     if (bucket.count > 0) {
         text_append_literal(&stream->prefix_text, "$KV.");
@@ -204,14 +215,16 @@ static void stream_name_things(struct stream *stream)
     text_append_literal(&stream->ack_prefix, "\",\"seq\":");
 }
 
-struct stream *stream_create(struct kv *kv, uint32_t id, struct stream_config *config,
-                             uint64_t created_ns, uint32_t stripe_count, struct order *order)
+struct stream *stream_create(struct kv *kv, uint32_t id, uint32_t account,
+                             struct stream_config *config, uint64_t created_ns,
+                             uint32_t stripe_count, struct order *order)
 {
     ASSERT(stripe_count >= 1);
     ASSERT(stripe_count <= kv->shard->count);
     struct stream *stream = heap_alloc_zeroed(kv->shard->heap, sizeof *stream);
     stream->kv = kv;
     stream->id = id;
+    stream->account = account;
     stream->stripe_count = stripe_count;
     stream->config = *config;
     *config = (struct stream_config){0};
@@ -246,11 +259,12 @@ struct stream *stream_create_recovering(struct kv *kv, uint32_t id, bool is_buck
     return stream;
 }
 
-void stream_adopt(struct stream *stream, struct stream_config *config, uint64_t created_ns,
-                  struct order *order)
+void stream_adopt(struct stream *stream, uint32_t account, struct stream_config *config,
+                  uint64_t created_ns, struct order *order)
 {
     struct stream_table *table = &stream->kv->streams;
     table_remove(table, stream->kv->shard->heap, stream);
+    stream->account = account;
     stream_config_free(&stream->config);
     stream->config = *config;
     *config = (struct stream_config){0};

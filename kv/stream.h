@@ -22,8 +22,9 @@ struct watermark_wait {
 };
 
 struct stream {
-    struct kv *kv; /* borrows */
-    uint32_t id;   /* never given to another stream */
+    struct kv *kv;    /* borrows */
+    uint32_t id;      /* never given to another stream */
+    uint32_t account; /* whose names and subjects it has (core/accounts.h) */
     uint32_t stripe_count;
     struct stream_config config; /* owns */
     uint64_t created_ns;
@@ -60,17 +61,21 @@ struct stream_table {
 
 void stream_table_fini(struct stream_table *table);
 struct stream *stream_by_id(const struct stream_table *table, uint32_t id);
-struct stream *stream_by_name(const struct stream_table *table, struct bytes name);
-/* The visible stream that captures a published subject, or NULL. */
-struct stream *stream_by_subject(const struct stream_table *table, struct bytes subject);
-/* The stream whose subjects collide with one of config's, config's own name excepted; NULL: none. */
-struct stream *stream_overlap(const struct stream_table *table, const struct stream_config *config);
+struct stream *stream_by_name(const struct stream_table *table, uint32_t account,
+                              struct bytes name);
+/* The visible stream that captures a subject published in the account, or NULL. */
+struct stream *stream_by_subject(const struct stream_table *table, uint32_t account,
+                                 struct bytes subject);
+/* The stream of the account whose subjects collide with one of config's, config's own name excepted; NULL: none. */
+struct stream *stream_overlap(const struct stream_table *table, uint32_t account,
+                              const struct stream_config *config);
 
 /*
  * Makes the stream on this shard, not yet visible; takes over config's memory. The order is shared with the other shards.
  */
-struct stream *stream_create(struct kv *kv, uint32_t id, struct stream_config *config,
-                             uint64_t created_ns, uint32_t stripe_count, struct order *order);
+struct stream *stream_create(struct kv *kv, uint32_t id, uint32_t account,
+                             struct stream_config *config, uint64_t created_ns,
+                             uint32_t stripe_count, struct order *order);
 /*
  * Recovery meets a stream's records before its configuration: a stream without one, which keys and stripes can be found with.
  * subject: of any of its messages (KV_RECORD_IS_BUCKET: names the bucket).
@@ -78,8 +83,8 @@ struct stream *stream_create(struct kv *kv, uint32_t id, struct stream_config *c
 struct stream *stream_create_recovering(struct kv *kv, uint32_t id, bool is_bucket, bool is_striped,
                                         struct bytes subject);
 /* The configuration is known; takes over its memory. */
-void stream_adopt(struct stream *stream, struct stream_config *config, uint64_t created_ns,
-                  struct order *order);
+void stream_adopt(struct stream *stream, uint32_t account, struct stream_config *config,
+                  uint64_t created_ns, struct order *order);
 void stream_destroy(struct stream *stream);
 /* Replaces the configuration; takes over its memory. The caller then applies lower limits (stripe_apply_limits). */
 void stream_reconfigure(struct stream *stream, struct stream_config *config);

@@ -361,14 +361,15 @@ enum kv_take kv_publish(struct kv *kv, const struct origin *origin, const struct
     figures_touch(kv);
     if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.")))
         return api_publish(kv, origin, msg);
-    struct stream *stream = stream_by_subject(&kv->streams, msg->subject);
+    struct stream *stream = stream_by_subject(&kv->streams, origin->account, msg->subject);
     return stream == NULL ? KV_NONE : put_publish(stream, origin, msg);
 }
 
-void kv_on_interest(struct kv *kv, struct bytes subject, struct bytes queue, bool is_present)
+void kv_on_interest(struct kv *kv, uint32_t account, struct bytes subject, struct bytes queue,
+                    bool is_present)
 {
     ASSERT_ON_SHARD(kv->shard);
-    consumers_on_interest(kv, subject, queue, is_present);
+    consumers_on_interest(kv, account, subject, queue, is_present);
 }
 
 void kv_on_room(struct kv *kv)

@@ -169,7 +169,7 @@ static void slot_acquire(struct conn *conn)
     struct conn_slot *slot = &net->slots[index];
     net->slot_free = slot->next_free;
     slot->conn = conn;
-    conn->origin = (struct origin){index, slot->generation};
+    conn->origin = (struct origin){index, slot->generation, ACCOUNT_GLOBAL};
 }
 
 /* The slot keeps the connection's name until it is buried, for the sweep; but nobody finds it any more. */

@@ -12,13 +12,15 @@
 #include "net/conn.h"
 #include "net/route.h"
 
-static void port_deliver(struct outbox *outbox, struct bytes route, const struct msg *msg);
+static void port_deliver(struct outbox *outbox, uint32_t account, struct bytes route,
+                         const struct msg *msg);
 static void port_answer(struct outbox *outbox, const struct origin *origin, const struct msg *msg);
 static bool has_inbox(struct conn *conn, struct bytes reply);
 static bool find_inbox(struct conn *conn, struct bytes reply);
 static void port_resume(struct outbox *outbox, const struct origin *origin);
-static bool port_has_subscription(struct outbox *outbox, struct bytes subject, struct bytes queue);
-static uint64_t port_queued_bytes(struct outbox *outbox, struct bytes subject);
+static bool port_has_subscription(struct outbox *outbox, uint32_t account, struct bytes subject,
+                                  struct bytes queue);
+static uint64_t port_queued_bytes(struct outbox *outbox, uint32_t account, struct bytes subject);
 
 void kv_port_init(struct net *net)
 {
@@ -36,8 +38,10 @@ static inline struct net *net_of_outbox(struct outbox *outbox)
     return CONTAINER_OF(outbox, struct net, outbox);
 }
 
-static void port_deliver(struct outbox *outbox, struct bytes route, const struct msg *msg)
+static void port_deliver(struct outbox *outbox, uint32_t account, struct bytes route,
+                         const struct msg *msg)
 {
+    (void)account;
     struct parcel parcel = {.msg = *msg};
     (void)route_message(net_of_outbox(outbox), NULL, route, &parcel); /* nobody there is fine */
 }
@@ -92,8 +96,10 @@ static void port_resume(struct outbox *outbox, const struct origin *origin)
         conn_unpause(conn, CONN_PAUSE_KV);
 }
 
-static bool port_has_subscription(struct outbox *outbox, struct bytes subject, struct bytes queue)
+static bool port_has_subscription(struct outbox *outbox, uint32_t account, struct bytes subject,
+                                  struct bytes queue)
 {
+    (void)account;
     return subscriptions_has(net_of_outbox(outbox)->subscriptions, subject, queue);
 }
 
@@ -105,8 +111,9 @@ static void take_most_queued(void *context, struct subscription *subscription)
         *most = queued;
 }
 
-static uint64_t port_queued_bytes(struct outbox *outbox, struct bytes subject)
+static uint64_t port_queued_bytes(struct outbox *outbox, uint32_t account, struct bytes subject)
 {
+    (void)account;
     uint64_t most = 0;
     subscriptions_each_exact(net_of_outbox(outbox)->subscriptions, subject, take_most_queued,
                              &most);

@@ -71,7 +71,7 @@ static void on_presence_change(void *context, struct bytes subject, struct bytes
 {
     struct net *net = context;
     if (net->kv != NULL)
-        kv_on_interest(net->kv, subject, queue, is_present);
+        kv_on_interest(net->kv, ACCOUNT_GLOBAL, subject, queue, is_present);
 }
 
 /* ---- phases ---- */

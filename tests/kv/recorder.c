@@ -28,8 +28,10 @@ static struct recorder_subscription **find(struct recorder_post *post, struct by
 
 /* ---- what kv calls ---- */
 
-static void recorder_deliver(struct outbox *outbox, struct bytes route, const struct msg *msg)
+static void recorder_deliver(struct outbox *outbox, uint32_t account, struct bytes route,
+                             const struct msg *msg)
 {
+    (void)account;
     struct recorder_post *post = recorder_of(outbox)->post;
     post->on_message(post->context, route, msg);
 }
@@ -37,8 +39,7 @@ static void recorder_deliver(struct outbox *outbox, struct bytes route, const st
 static void recorder_answer(struct outbox *outbox, const struct origin *origin,
                             const struct msg *msg)
 {
-    (void)origin;
-    recorder_deliver(outbox, msg->subject, msg);
+    recorder_deliver(outbox, origin->account, msg->subject, msg);
 }
 
 static void recorder_resume(struct outbox *outbox, const struct origin *origin)
@@ -47,14 +48,16 @@ static void recorder_resume(struct outbox *outbox, const struct origin *origin)
     recorder->post->on_resume(recorder->post->context, recorder->shard, origin);
 }
 
-static bool recorder_has_subscription(struct outbox *outbox, struct bytes subject,
+static bool recorder_has_subscription(struct outbox *outbox, uint32_t account, struct bytes subject,
                                       struct bytes queue)
 {
+    (void)account;
     return queue.count == 0 && *find(recorder_of(outbox)->post, subject) != NULL;
 }
 
-static uint64_t recorder_queued_bytes(struct outbox *outbox, struct bytes subject)
+static uint64_t recorder_queued_bytes(struct outbox *outbox, uint32_t account, struct bytes subject)
 {
+    (void)account;
     struct recorder *recorder = recorder_of(outbox);
     const struct recorder_subscription *subscription = *find(recorder->post, subject);
     bool is_full = subscription != NULL && subscription->is_full;

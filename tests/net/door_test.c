@@ -154,15 +154,17 @@ enum kv_take kv_publish(struct kv *kv, const struct origin *origin, const struct
         (void)text_parse_u64(bytes_after(msg->subject, 4), &count);
         struct msg out = {.subject = BYTES_LITERAL("stored"), .payload = msg->payload};
         for (uint64_t i = 0; i < count; i++)
-            kv->outbox->deliver(kv->outbox, BYTES_LITERAL("out"), &out);
+            kv->outbox->deliver(kv->outbox, ACCOUNT_GLOBAL, BYTES_LITERAL("out"), &out);
         return KV_TAKEN;
     }
     return KV_NONE;
 }
 
-void kv_on_interest(struct kv *kv, struct bytes subject, struct bytes queue, bool is_present)
+void kv_on_interest(struct kv *kv, uint32_t account, struct bytes subject, struct bytes queue,
+                    bool is_present)
 {
-    cr_assert(eq(int, kv->outbox->has_subscription(kv->outbox, subject, queue), is_present));
+    cr_assert(
+        eq(int, kv->outbox->has_subscription(kv->outbox, account, subject, queue), is_present));
     if (bytes_equal(subject, BYTES_LITERAL("watched")))
         presence_count += is_present ? 1 : -1;
 }

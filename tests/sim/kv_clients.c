@@ -96,7 +96,7 @@ static void publish(struct clients *clients, struct call *call, const char *subj
     struct msg msg = {.subject = bytes_of_text(subject), .headers = headers, .payload = payload};
     msg.reply =
         bytes_of(reply, (size_t)snprintf(reply, sizeof reply, "_INBOX.%" PRIu64, call->number));
-    struct origin origin = {call->conn, conn->generation};
+    struct origin origin = {call->conn, conn->generation, ACCOUNT_GLOBAL};
     if (getenv("TEST_TRACE") != NULL)
         fprintf(stderr, "%" PRIu64 " conn %u.%u call %" PRIu64 " %s %.*s\n", clients->model->now,
                 call->conn, conn->shard, call->number, subject,
@@ -725,7 +725,7 @@ static void tell_interest(struct clients *clients, const struct watch *watch, bo
         recorder_unsubscribe(&clients->post, text);
     for (uint32_t i = 0; i < clients->shard_count; i++) {
         enter(clients, i);
-        kv_on_interest(clients->kvs[i], text, (struct bytes){0}, is_present);
+        kv_on_interest(clients->kvs[i], ACCOUNT_GLOBAL, text, (struct bytes){0}, is_present);
         leave();
     }
 }
