@@ -56,7 +56,7 @@ static const struct endpoint endpoints[] = {
     {"STREAM.PEER.EVACUATE", 1, false, "stream_evacuate_peer_response", run_clustered},
     {"STREAM.CANCEL_MOVE", 1, false, "stream_cancel_move_response", run_clustered},
     {"CONSUMER.CREATE", 1, true, "consumer_create_response", consumer_api_create},
-    {"CONSUMER.DURABLE.CREATE", 2, false, "consumer_create_response", consumer_api_create},
+    {"CONSUMER.DURABLE.CREATE", 2, false, "consumer_create_response", consumer_api_create_durable},
     {"CONSUMER.INFO", 2, false, "consumer_info_response", consumer_api_info},
     {"CONSUMER.DELETE", 2, false, "consumer_delete_response", consumer_api_delete},
     {"CONSUMER.NAMES", 1, false, "consumer_names_response", consumer_api_names},

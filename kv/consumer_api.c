@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "kv/consumer.h"
+#include "kv/consumer_check.h"
 #include "kv/directory.h"
 
 enum { NAMES_LIMIT = 1024, LIST_LIMIT = 256, NAME_BYTES = 8 };
@@ -172,6 +173,7 @@ void consumer_api_delete(struct request *request)
 struct create {
     struct request *request;
     struct consumer_request asked;
+    bool is_durable_form; /* CONSUMER.DURABLE.CREATE */
 };
 
 static void create_free(struct create *create)
@@ -253,6 +255,8 @@ static bool create_check(struct create *create, struct api_failure *failure)
             || memchr(name.data, '/', name.count) != NULL))
         return api_fail(failure, API_CONSUMER_NAME_INVALID, NULL);
     bool is_durable = config->durable_name.count > 0;
+    if (create->is_durable_form && !is_durable)
+        return api_fail(failure, API_CONSUMER_DURABLE_NAME_NOT_SET, NULL);
     if (is_named && is_durable
         && !bytes_equal(text_bytes(&config->durable_name), text_bytes(&request->name)))
         return api_fail(failure, API_CONSUMER_DURABLE_NAME_DIFFERS, NULL);
@@ -263,10 +267,12 @@ static bool create_check(struct create *create, struct api_failure *failure)
         text_append(&config->name, text_bytes(&request->name));
     }
     bool has_filter = request->tail.count > 0;
-    if (has_filter && config->filter_subject_count > 0)
+    if (has_filter && config->filter_subjects.count > 0)
         return api_fail(failure, API_MULTIPLE_FILTERS_IN_SUBJECT, NULL);
     if (has_filter && !bytes_equal(text_bytes(&request->tail), text_bytes(&config->filter_subject)))
         return api_fail(failure, API_CONSUMER_FILTER_DIFFERS, NULL);
+    if (config->replicas > 1)
+        return api_fail(failure, API_REPLICAS_NOT_SUPPORTED, NULL);
     return true;
 }
 
@@ -284,15 +290,18 @@ static void create_name(struct create *create)
     }
 }
 
-void consumer_api_create(struct request *request)
+static void create_begin(struct request *request, bool is_durable_form)
 {
     struct api_failure failure = {0};
+    bool is_strict = kv_world_options(request->kv->world)->is_strict;
     if (!request_parse(request, false))
         return;
     struct create *create = heap_alloc_zeroed(request->kv->shard->heap, sizeof *create);
     create->request = request;
+    create->is_durable_form = is_durable_form;
     request->create = create;
-    if ((request->json != NULL && !consumer_request_read(&create->asked, request->json, &failure))
+    if ((request->json != NULL
+         && !consumer_request_read(&create->asked, request->json, is_strict, &failure))
         || !create_check(create, &failure)) {
         create_fail(create, &failure);
         return;
@@ -302,7 +311,8 @@ void consumer_api_create(struct request *request)
     if (stream == NULL || !stream->is_visible)
         api_fail(&failure, API_STREAM_NOT_FOUND, NULL);
     else
-        (void)consumer_config_check(&create->asked.config, &stream->config, &failure);
+        (void)consumer_config_check(&create->asked.config, &stream->config,
+                                    create->asked.is_pedantic, &failure);
     if (failure.error != API_OK) {
         create_fail(create, &failure);
         return;
@@ -315,6 +325,16 @@ void consumer_api_create(struct request *request)
     directory_ask(request, stream, !create->asked.is_update_only, &past, text_bytes(&config),
                   create_on_directory);
     text_free(&config);
+}
+
+void consumer_api_create(struct request *request)
+{
+    create_begin(request, false);
+}
+
+void consumer_api_create_durable(struct request *request)
+{
+    create_begin(request, true);
 }
 
 /* ---- NAMES and LIST ---- */
@@ -431,6 +451,13 @@ static void list_on_done(struct gather *gather)
     request_answer(request, text);
 }
 
+/* Its errors keep the members of a list. */
+static void list_fail(struct request *request, enum api_error error)
+{
+    struct api_failure failure = {.error = error};
+    request_fail(request, &failure, ",\"total\":0,\"offset\":0,\"limit\":0,\"consumers\":[]");
+}
+
 static void list_ask(struct request *request, bool with_info)
 {
     static const char *const known[] = {"offset", NULL};
@@ -438,9 +465,12 @@ static void list_ask(struct request *request, bool with_info)
     if (!request_parse(request, true) || !request_members_known(request, known)
         || !request_member_i64(request, "offset", &offset))
         return;
-    struct stream *stream = request_stream(request);
-    if (stream == NULL)
+    struct stream *stream =
+        stream_by_name(&request->kv->streams, text_bytes(&request->stream_name));
+    if (stream == NULL || !stream->is_visible) {
+        list_fail(request, API_STREAM_NOT_FOUND);
         return;
+    }
     struct listed *listed = heap_alloc_zeroed(request->kv->shard->heap, sizeof *listed);
     listed->offset = offset;
     listed->with_info = with_info;

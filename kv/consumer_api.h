@@ -8,6 +8,7 @@
 
 void consumer_api_create(
     struct request *request); /* name may be empty; tail: the filter of the subject */
+void consumer_api_create_durable(struct request *request);
 void consumer_api_info(struct request *request);
 void consumer_api_delete(struct request *request);
 void consumer_api_names(struct request *request);

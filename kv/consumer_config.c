@@ -1,5 +1,5 @@
 /*
- * kv/consumer_config.c: a consumer's configuration in and out of JSON, and its checks in nats-server's order.
+ * kv/consumer_config.c: a consumer's configuration in and out of JSON.
  */
 #include "kv/consumer_config.h"
 
@@ -10,85 +10,93 @@
 #include "core/subject.h"
 #include "kv/version.h"
 
-#define NS_PER_SECOND INT64_C(1000000000)
-
 enum member_kind {
     IS_TEXT,
     IS_NUMBER,
     IS_U64,
     IS_BOOL,
     IS_WORD,
-    IS_FILTERS,
+    IS_TEXTS,
+    IS_BACKOFF,
     IS_TIME,
     IS_METADATA,
     IS_PAUSE,
-    IS_UNSUPPORTED
 };
+
+enum member_out { OUT_ALWAYS, OUT_IF_SET };
 
 struct member {
     const char *name;
     enum member_kind kind;
-    bool is_always_out;
+    enum member_out out;
     size_t offset;
     const char *words[6];
 };
 
 #define AT(field) offsetof(struct consumer_config, field)
-#define NOWHERE SIZE_MAX
 static const struct member members[] = {
-    {"durable_name", IS_TEXT, false, AT(durable_name), {0}},
-    {"name", IS_TEXT, false, AT(name), {0}},
-    {"description", IS_TEXT, false, AT(description), {0}},
+    {"durable_name", IS_TEXT, OUT_IF_SET, AT(durable_name), {0}},
+    {"name", IS_TEXT, OUT_IF_SET, AT(name), {0}},
+    {"description", IS_TEXT, OUT_IF_SET, AT(description), {0}},
     {"deliver_policy",
      IS_WORD,
-     true,
+     OUT_ALWAYS,
      AT(deliver_policy),
      {"all", "last", "new", "by_start_sequence", "by_start_time", "last_per_subject"}},
-    {"opt_start_seq", IS_U64, false, AT(start_seq), {0}},
-    {"opt_start_time", IS_TIME, false, AT(start_time_text), {0}},
-    {"ack_policy", IS_WORD, true, NOWHERE, {"none"}},
-    {"ack_wait", IS_NUMBER, false, AT(ack_wait_ns), {0}},
-    {"max_deliver", IS_NUMBER, false, AT(max_deliver), {0}},
-    {"backoff", IS_UNSUPPORTED, false, 0, {0}},
-    {"filter_subject", IS_TEXT, false, AT(filter_subject), {0}},
-    {"filter_subjects", IS_FILTERS, false, AT(filter_subjects), {0}},
-    {"replay_policy", IS_WORD, true, NOWHERE, {"instant"}},
-    {"rate_limit_bps", IS_UNSUPPORTED, false, 0, {0}},
-    {"sample_freq", IS_UNSUPPORTED, false, 0, {0}},
-    {"max_waiting", IS_NUMBER, false, AT(max_waiting), {0}},
-    {"max_ack_pending", IS_NUMBER, false, AT(max_ack_pending), {0}},
-    {"flow_control", IS_BOOL, false, AT(flow_control), {0}},
-    {"idle_heartbeat", IS_NUMBER, false, AT(idle_heartbeat_ns), {0}},
-    {"headers_only", IS_BOOL, false, AT(headers_only), {0}},
-    {"max_batch", IS_UNSUPPORTED, false, 0, {0}},
-    {"max_expires", IS_UNSUPPORTED, false, 0, {0}},
-    {"max_bytes", IS_UNSUPPORTED, false, 0, {0}},
-    {"deliver_subject", IS_TEXT, false, AT(deliver_subject), {0}},
-    {"deliver_group", IS_TEXT, false, AT(deliver_group), {0}},
-    {"inactive_threshold", IS_NUMBER, false, AT(inactive_threshold_ns), {0}},
-    {"num_replicas", IS_NUMBER, true, AT(replicas), {0}},
-    {"mem_storage", IS_BOOL, false, AT(mem_storage), {0}},
-    {"direct", IS_UNSUPPORTED, false, 0, {0}},
-    {"sourcing", IS_UNSUPPORTED, false, 0, {0}},
-    {"metadata", IS_METADATA, true, AT(metadata), {0}},
-    {"pause_until", IS_PAUSE, false, AT(pause_until), {0}},
-    {"priority_groups", IS_UNSUPPORTED, false, 0, {0}},
-    {"priority_policy", IS_UNSUPPORTED, false, 0, {0}},
-    {"priority_timeout", IS_UNSUPPORTED, false, 0, {0}},
+    {"opt_start_seq", IS_U64, OUT_IF_SET, AT(start_seq), {0}},
+    {"opt_start_time", IS_TIME, OUT_IF_SET, AT(start_time_text), {0}},
+    {"ack_policy",
+     IS_WORD,
+     OUT_ALWAYS,
+     AT(ack_policy),
+     {"none", "all", "explicit", "flow_control"}},
+    {"ack_wait", IS_NUMBER, OUT_IF_SET, AT(ack_wait_ns), {0}},
+    {"max_deliver", IS_NUMBER, OUT_IF_SET, AT(max_deliver), {0}},
+    {"backoff", IS_BACKOFF, OUT_IF_SET, AT(backoff_ns), {0}},
+    {"filter_subject", IS_TEXT, OUT_IF_SET, AT(filter_subject), {0}},
+    {"filter_subjects", IS_TEXTS, OUT_IF_SET, AT(filter_subjects), {0}},
+    {"replay_policy", IS_WORD, OUT_ALWAYS, AT(replay_policy), {"instant", "original"}},
+    {"rate_limit_bps", IS_U64, OUT_IF_SET, AT(rate_limit_bps), {0}},
+    {"sample_freq", IS_TEXT, OUT_IF_SET, AT(sample_freq), {0}},
+    {"max_waiting", IS_NUMBER, OUT_IF_SET, AT(max_waiting), {0}},
+    {"max_ack_pending", IS_NUMBER, OUT_IF_SET, AT(max_ack_pending), {0}},
+    {"flow_control", IS_BOOL, OUT_IF_SET, AT(flow_control), {0}},
+    {"headers_only", IS_BOOL, OUT_IF_SET, AT(headers_only), {0}},
+    {"max_batch", IS_NUMBER, OUT_IF_SET, AT(max_batch), {0}},
+    {"max_expires", IS_NUMBER, OUT_IF_SET, AT(max_expires_ns), {0}},
+    {"max_bytes", IS_NUMBER, OUT_IF_SET, AT(max_bytes), {0}},
+    {"deliver_subject", IS_TEXT, OUT_IF_SET, AT(deliver_subject), {0}},
+    {"deliver_group", IS_TEXT, OUT_IF_SET, AT(deliver_group), {0}},
+    {"idle_heartbeat", IS_NUMBER, OUT_IF_SET, AT(idle_heartbeat_ns), {0}},
+    {"inactive_threshold", IS_NUMBER, OUT_IF_SET, AT(inactive_threshold_ns), {0}},
+    {"num_replicas", IS_NUMBER, OUT_ALWAYS, AT(replicas), {0}},
+    {"mem_storage", IS_BOOL, OUT_IF_SET, AT(mem_storage), {0}},
+    {"direct", IS_BOOL, OUT_IF_SET, AT(direct), {0}},
+    {"sourcing", IS_BOOL, OUT_IF_SET, AT(sourcing), {0}},
+    {"metadata", IS_METADATA, OUT_ALWAYS, AT(metadata), {0}},
+    {"pause_until", IS_PAUSE, OUT_IF_SET, AT(pause_until), {0}},
+    {"priority_groups", IS_TEXTS, OUT_IF_SET, AT(priority_groups), {0}},
+    {"priority_policy",
+     IS_WORD,
+     OUT_IF_SET,
+     AT(priority_policy),
+     {"none", "overflow", "pinned_client", "prioritized"}},
+    {"priority_timeout", IS_NUMBER, OUT_IF_SET, AT(priority_timeout_ns), {0}},
 };
 
-static void filters_free(struct consumer_config *config)
+static void texts_free(struct consumer_texts *texts)
 {
-    for (uint32_t i = 0; i < config->filter_subject_count; i++)
-        text_free(&config->filter_subjects[i]);
-    free(config->filter_subjects);
-    config->filter_subjects = NULL;
-    config->filter_subject_count = 0;
+    for (uint32_t i = 0; i < texts->count; i++)
+        text_free(&texts->texts[i]);
+    free(texts->texts);
+    *texts = (struct consumer_texts){0};
 }
 
 void consumer_config_free(struct consumer_config *config)
 {
-    filters_free(config);
+    texts_free(&config->filter_subjects);
+    texts_free(&config->priority_groups);
+    free(config->backoff_ns);
     text_free(&config->name);
     text_free(&config->durable_name);
     text_free(&config->description);
@@ -98,6 +106,7 @@ void consumer_config_free(struct consumer_config *config)
     text_free(&config->start_time_text);
     text_free(&config->metadata);
     text_free(&config->pause_until);
+    text_free(&config->sample_freq);
     *config = (struct consumer_config){0};
 }
 
@@ -117,9 +126,10 @@ static bool fail_type(struct api_failure *failure, const struct json *value, con
                     json_type_words(json_type(value)), name);
 }
 
-static bool fail_unsupported(struct api_failure *failure, const char *what)
+static bool fail_unknown(struct api_failure *failure, struct bytes name)
 {
-    return api_fail(failure, API_CONSUMER_CREATE, "pail does not support %s yet", what);
+    return api_fail(failure, API_INVALID_JSON, "json: unknown field \"%.*s\"",
+                    (int)(name.count < 64 ? name.count : 64), name.data);
 }
 
 static bool read_text(struct text *text, const struct json *value, const char *name,
@@ -132,67 +142,115 @@ static bool read_text(struct text *text, const struct json *value, const char *n
     return true;
 }
 
-static bool read_word(struct consumer_config *config, const struct json *value,
-                      const struct member *member, struct api_failure *failure)
+static bool read_word(uint8_t *field, const struct json *value, const struct member *member,
+                      struct api_failure *failure)
 {
     if (json_type(value) != JSON_STRING)
         return fail_type(failure, value, member->name);
     struct bytes word = json_string(value);
+    bool is_policy = member->offset == AT(deliver_policy);
+    if (is_policy && bytes_equal(word, BYTES_LITERAL("undefined")))
+        word = BYTES_LITERAL("all");
     for (uint8_t i = 0; i < COUNT_OF(member->words) && member->words[i] != NULL; i++) {
         if (bytes_equal(word, bytes_of_text(member->words[i]))) {
-            if (member->offset != NOWHERE)
-                *((uint8_t *)config + member->offset) = i;
+            *field = i;
             return true;
         }
-    }
-    static const char *const later[] = {"explicit", "all", "flow_control", "original"};
-    for (unsigned i = 0; member->offset == NOWHERE && i < COUNT_OF(later); i++) {
-        if (bytes_equal(word, bytes_of_text(later[i])))
-            return api_fail(failure, API_CONSUMER_CREATE, "pail does not support %s \"%s\" yet",
-                            member->name, later[i]);
     }
     return api_fail(failure, API_INVALID_JSON, "can not unmarshal \"%.*s\"",
                     (int)(word.count < 64 ? word.count : 64), word.data);
 }
 
-static bool read_filters(struct consumer_config *config, const struct json *value,
-                         struct api_failure *failure)
+static bool read_texts(struct consumer_texts *texts, const struct json *value, const char *name,
+                       struct api_failure *failure)
 {
     if (json_type(value) != JSON_ARRAY)
-        return fail_type(failure, value, "filter_subjects");
+        return fail_type(failure, value, name);
     uint32_t count = 0;
     for (const struct json *item = json_first(value); item != NULL; item = json_next(item), count++)
         if (json_type(item) != JSON_STRING)
-            return fail_type(failure, item, "filter_subjects");
+            return fail_type(failure, item, name);
     if (count > CONSUMER_FILTERS_MAX)
-        return api_fail(failure, API_CONSUMER_CREATE, "a consumer takes at most %d filters",
-                        CONSUMER_FILTERS_MAX);
-    filters_free(config);
-    config->filter_subjects = calloc(count == 0 ? 1 : count, sizeof *config->filter_subjects);
+        return api_fail(failure, API_CONSUMER_CREATE, "a consumer takes at most %d of %s",
+                        CONSUMER_FILTERS_MAX, name);
+    texts_free(texts);
+    texts->texts = calloc(count == 0 ? 1 : count, sizeof *texts->texts);
     for (const struct json *item = json_first(value); item != NULL; item = json_next(item))
-        text_append(&config->filter_subjects[config->filter_subject_count++], json_string(item));
+        text_append(&texts->texts[texts->count++], json_string(item));
     return true;
 }
 
+static bool read_backoff(struct consumer_config *config, const struct json *value,
+                         struct api_failure *failure)
+{
+    if (json_type(value) != JSON_ARRAY)
+        return fail_type(failure, value, "backoff");
+    int64_t waits[CONSUMER_BACKOFF_MAX];
+    uint32_t count = 0;
+    for (const struct json *item = json_first(value); item != NULL; item = json_next(item)) {
+        if (count == CONSUMER_BACKOFF_MAX)
+            return api_fail(failure, API_CONSUMER_CREATE, "a consumer takes at most %d of backoff",
+                            CONSUMER_BACKOFF_MAX);
+        if (!json_i64(item, &waits[count++]))
+            return fail_type(failure, item, "backoff");
+    }
+    free(config->backoff_ns);
+    config->backoff_ns = calloc(count == 0 ? 1 : count, sizeof *waits);
+    config->backoff_count = count;
+    for (uint32_t i = 0; i < count; i++)
+        config->backoff_ns[i] = waits[i];
+    return true;
+}
+
+/* The server's own, of which the last two are never stored and the first is worked out anew. */
+static bool is_server_metadata(struct bytes name)
+{
+    return bytes_equal(name, BYTES_LITERAL("_nats.req.level"))
+           || bytes_equal(name, BYTES_LITERAL("_nats.ver"))
+           || bytes_equal(name, BYTES_LITERAL("_nats.level"));
+}
+
+struct pair {
+    const struct json *item;
+    size_t index;
+};
+
+static int pair_compare(const void *a, const void *b)
+{
+    const struct pair *left = a, *right = b;
+    int order = bytes_compare(json_name(left->item), json_name(right->item));
+    return order != 0 ? order : (left->index > right->index) - (left->index < right->index);
+}
+
+/* By name, of duplicates the last: so that two configurations that say the same have the same text. */
 static bool read_metadata(struct consumer_config *config, const struct json *value,
                           struct api_failure *failure)
 {
     if (json_type(value) != JSON_OBJECT)
         return fail_type(failure, value, "metadata");
-    text_clear(&config->metadata);
-    for (const struct json *item = json_first(value); item != NULL; item = json_next(item)) {
+    size_t count = 0;
+    for (const struct json *item = json_first(value); item != NULL; item = json_next(item), count++)
         if (json_type(item) != JSON_STRING)
             return fail_type(failure, item, "metadata");
-        struct bytes name = json_name(item);
-        if (bytes_equal(name, BYTES_LITERAL("_nats.ver"))
-            || bytes_equal(name, BYTES_LITERAL("_nats.level"))
-            || bytes_equal(name, BYTES_LITERAL("_nats.req.level")))
+    struct pair *pairs = calloc(count + 1, sizeof *pairs);
+    count = 0;
+    for (const struct json *item = json_first(value); item != NULL; item = json_next(item), count++)
+        pairs[count] = (struct pair){item, count};
+    qsort(pairs, count, sizeof *pairs, pair_compare);
+    text_clear(&config->metadata);
+    config->metadata_bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct bytes name = json_name(pairs[i].item), text = json_string(pairs[i].item);
+        bool is_last = i + 1 == count || !bytes_equal(name, json_name(pairs[i + 1].item));
+        if (!is_last || is_server_metadata(name))
             continue;
+        config->metadata_bytes += name.count + text.count;
         text_append_json_string(&config->metadata, name);
         text_append_literal(&config->metadata, ":");
-        text_append_json_string(&config->metadata, json_string(item));
+        text_append_json_string(&config->metadata, text);
         text_append_literal(&config->metadata, ",");
     }
+    free(pairs);
     return true;
 }
 
@@ -207,49 +265,53 @@ static bool read_time(struct consumer_config *config, const struct json *value,
     return true;
 }
 
+bool consumer_config_set_pause(struct consumer_config *config, struct bytes text)
+{
+    uint64_t unix_ns = 0;
+    if (text.count > 0 && !text_parse_time(text, &unix_ns))
+        return false;
+    bool is_epoch = bytes_start_with(text, BYTES_LITERAL("1970-01-01T00:00:00"));
+    text_clear(&config->pause_until);
+    config->pause_until_ns = unix_ns;
+    if (is_epoch && unix_ns == 0)
+        text_append_literal(&config->pause_until, "1970-01-01T00:00:00Z");
+    else if (text.count > 0)
+        text_append_time(&config->pause_until, unix_ns);
+    return true;
+}
+
 static bool read_pause(struct consumer_config *config, const struct json *value,
                        struct api_failure *failure)
 {
-    uint64_t unix_ns;
-    if (!read_text(&config->pause_until, value, "pause_until", failure))
-        return false;
-    if (!text_parse_time(text_bytes(&config->pause_until), &unix_ns))
+    if (json_type(value) != JSON_STRING)
+        return fail_type(failure, value, "pause_until");
+    struct bytes text = json_string(value);
+    if (text.count == 0 || !consumer_config_set_pause(config, text))
         return api_fail(failure, API_INVALID_JSON, "parsing time: not RFC 3339");
-    return unix_ns == 0 ? true : fail_unsupported(failure, "pause_until");
-}
-
-static bool read_unsupported(const struct json *value, const struct member *member,
-                             struct api_failure *failure)
-{
-    int64_t number = 0;
-    bool is_empty = (json_type(value) == JSON_BOOL && !json_bool(value))
-                    || (json_type(value) == JSON_NUMBER && json_i64(value, &number) && number == 0)
-                    || (json_type(value) == JSON_STRING && json_string(value).count == 0)
-                    || (json_type(value) == JSON_ARRAY && json_first(value) == NULL);
-    return is_empty ? true : fail_unsupported(failure, member->name);
+    return true;
 }
 
 static bool read_member(struct consumer_config *config, const struct json *value,
                         const struct member *member, struct api_failure *failure)
 {
-    void *field = (char *)config + (member->offset == NOWHERE ? 0 : member->offset);
-    if (json_type(value) == JSON_NULL)
+    void *field = (char *)config + member->offset;
+    if (json_type(value) == JSON_NULL && member->kind != IS_WORD)
         return true;
     switch (member->kind) {
     case IS_TEXT:
         return read_text(field, value, member->name, failure);
     case IS_WORD:
-        return read_word(config, value, member, failure);
-    case IS_FILTERS:
-        return read_filters(config, value, failure);
+        return read_word(field, value, member, failure);
+    case IS_TEXTS:
+        return read_texts(field, value, member->name, failure);
+    case IS_BACKOFF:
+        return read_backoff(config, value, failure);
     case IS_TIME:
         return read_time(config, value, failure);
     case IS_METADATA:
         return read_metadata(config, value, failure);
     case IS_PAUSE:
         return read_pause(config, value, failure);
-    case IS_UNSUPPORTED:
-        return read_unsupported(value, member, failure);
     case IS_NUMBER:
         return json_i64(value, field) ? true : fail_type(failure, value, member->name);
     case IS_U64:
@@ -273,7 +335,7 @@ static const struct member *find_member(struct bytes name)
     return NULL;
 }
 
-static bool config_read(struct consumer_config *config, const struct json *object,
+static bool config_read(struct consumer_config *config, const struct json *object, bool is_strict,
                         struct api_failure *failure)
 {
     if (json_type(object) == JSON_NULL)
@@ -281,12 +343,10 @@ static bool config_read(struct consumer_config *config, const struct json *objec
     if (json_type(object) != JSON_OBJECT)
         return fail_type(failure, object, "config");
     for (const struct json *item = json_first(object); item != NULL; item = json_next(item)) {
-        struct bytes name = json_name(item);
-        const struct member *member = find_member(name);
-        if (member == NULL)
-            return api_fail(failure, API_INVALID_JSON, "json: unknown field \"%.*s\"",
-                            (int)(name.count < 64 ? name.count : 64), name.data);
-        if (!read_member(config, item, member, failure))
+        const struct member *member = find_member(json_name(item));
+        if (member == NULL && is_strict)
+            return fail_unknown(failure, json_name(item));
+        if (member != NULL && !read_member(config, item, member, failure))
             return false;
     }
     return true;
@@ -299,7 +359,7 @@ void consumer_config_restore(struct consumer_config *config, struct bytes json_t
     const char *why;
     struct json *json = json_parse(json_text, &rest, &why);
     ASSERT(json != NULL); /* we wrote it */
-    bool is_fine = config_read(config, json, &failure);
+    bool is_fine = config_read(config, json, false, &failure);
     ASSERT(is_fine);
     json_free(json);
 }
@@ -318,27 +378,33 @@ static bool request_read_action(struct consumer_request *request, const struct j
     return true;
 }
 
-static bool request_read_member(struct consumer_request *request, struct bytes name,
-                                const struct json *value, struct api_failure *failure)
+static bool name_is(struct bytes name, const char *word)
 {
-    if (bytes_equal(name, BYTES_LITERAL("stream_name")))
-        return json_type(value) == JSON_NULL
-                   ? true
-                   : read_text(&request->stream_name, value, "stream_name", failure);
-    if (bytes_equal(name, BYTES_LITERAL("config")))
-        return config_read(&request->config, value, failure);
-    if (bytes_equal(name, BYTES_LITERAL("action")))
+    return strlen(word) == name.count && strncasecmp(word, name.data, name.count) == 0;
+}
+
+static bool request_read_member(struct consumer_request *request, const struct json *value,
+                                bool is_strict, struct api_failure *failure)
+{
+    struct bytes name = json_name(value);
+    bool is_null = json_type(value) == JSON_NULL;
+    if (name_is(name, "stream_name"))
+        return is_null || read_text(&request->stream_name, value, "stream_name", failure);
+    if (name_is(name, "config"))
+        return config_read(&request->config, value, is_strict, failure);
+    if (name_is(name, "action"))
         return request_read_action(request, value, failure);
-    if (bytes_equal(name, BYTES_LITERAL("pedantic")))
-        return json_type(value) == JSON_BOOL || json_type(value) == JSON_NULL
-                   ? true
-                   : fail_type(failure, value, "pedantic");
-    return api_fail(failure, API_INVALID_JSON, "json: unknown field \"%.*s\"",
-                    (int)(name.count < 64 ? name.count : 64), name.data);
+    if (name_is(name, "pedantic")) {
+        if (json_type(value) != JSON_BOOL && !is_null)
+            return fail_type(failure, value, "pedantic");
+        request->is_pedantic = !is_null && json_bool(value);
+        return true;
+    }
+    return is_strict ? fail_unknown(failure, name) : true;
 }
 
 bool consumer_request_read(struct consumer_request *request, const struct json *object,
-                           struct api_failure *failure)
+                           bool is_strict, struct api_failure *failure)
 {
     if (json_type(object) == JSON_NULL)
         return true;
@@ -348,134 +414,9 @@ bool consumer_request_read(struct consumer_request *request, const struct json *
                         "server.CreateConsumerRequest",
                         json_type_words(json_type(object)));
     for (const struct json *item = json_first(object); item != NULL; item = json_next(item)) {
-        if (!request_read_member(request, json_name(item), item, failure))
+        if (!request_read_member(request, item, is_strict, failure))
             return false;
     }
-    return true;
-}
-
-/* ---- checking ---- */
-
-static bool fail_config(struct api_failure *failure, const char *words)
-{
-    return api_fail(failure, API_STREAM_INVALID_CONFIG, "%s", words);
-}
-
-static bool check_name(struct bytes name, struct api_failure *failure)
-{
-    for (size_t i = 0; i < name.count; i++) {
-        if (strchr(" \t\r\n\f.*>", name.data[i]) != NULL)
-            return fail_config(failure,
-                               "consumer name is required and can not contain '.', '*', '>'");
-    }
-    if (name.count > STREAM_NAME_BYTES_MAX)
-        return api_fail(failure, API_CONSUMER_CREATE, "error creating store for consumer");
-    return true;
-}
-
-static bool check_push(struct consumer_config *config, const struct stream_config *stream,
-                       struct api_failure *failure)
-{
-    struct bytes deliver = text_bytes(&config->deliver_subject);
-    if (deliver.count == 0)
-        return fail_unsupported(failure, "pull consumers");
-    if (!subject_is_literal(deliver))
-        return api_fail(failure, API_DELIVER_TO_WILDCARDS, NULL);
-    if (!subject_is_valid(deliver))
-        return api_fail(failure, API_INVALID_DELIVER_SUBJECT, NULL);
-    for (uint32_t i = 0; i < stream->subject_count; i++) {
-        if (subject_matches(text_bytes(&stream->subjects[i]), deliver))
-            return api_fail(failure, API_DELIVER_CYCLE, NULL);
-    }
-    if (config->max_waiting > 0)
-        return api_fail(failure, API_PUSH_MAX_WAITING, NULL);
-    if (config->max_ack_pending > 0)
-        return api_fail(failure, API_MAX_PENDING_ACK_POLICY, NULL);
-    if (config->idle_heartbeat_ns > 0 && config->idle_heartbeat_ns < NS_PER_SECOND / 10)
-        return api_fail(failure, API_SMALL_HEARTBEAT, NULL);
-    return true;
-}
-
-static bool check_filters(const struct consumer_config *config, struct api_failure *failure)
-{
-    if (config->filter_subject.count > 0 && config->filter_subject_count > 0)
-        return api_fail(failure, API_DUPLICATE_FILTERS, NULL);
-    if (config->filter_subject.count > 0 && !subject_is_valid(text_bytes(&config->filter_subject)))
-        return fail_config(failure, "consumer filter is not a valid subject");
-    for (uint32_t i = 0; i < config->filter_subject_count; i++) {
-        struct bytes filter = text_bytes(&config->filter_subjects[i]);
-        if (filter.count == 0)
-            return api_fail(failure, API_EMPTY_FILTER, NULL);
-        if (!subject_is_valid(filter))
-            return fail_config(failure, "consumer filter is not a valid subject");
-        for (uint32_t j = 0; j < config->filter_subject_count; j++) {
-            if (i != j && subject_is_subset(text_bytes(&config->filter_subjects[j]), filter))
-                return api_fail(failure, API_OVERLAPPING_FILTERS, NULL);
-        }
-    }
-    return true;
-}
-
-static const char *const policy_words[] = {
-    "all", "last", "new", "by start sequence", "by start time", "last per subject"};
-
-static bool fail_policy(struct api_failure *failure, uint8_t policy, const char *what,
-                        const char *is)
-{
-    return api_fail(failure, API_CONSUMER_INVALID_POLICY,
-                    "consumer delivery policy is deliver %s, but optional %s is %s set",
-                    policy_words[policy], what, is);
-}
-
-static bool check_policy(const struct consumer_config *config, struct api_failure *failure)
-{
-    uint8_t policy = config->deliver_policy;
-    if (policy == DELIVER_BY_START_SEQUENCE && config->start_seq == 0)
-        return fail_policy(failure, policy, "start sequence", "not");
-    if (policy != DELIVER_BY_START_SEQUENCE && config->start_seq != 0)
-        return fail_policy(
-            failure, policy,
-            policy == DELIVER_BY_START_TIME ? "start start sequence" : "start sequence", "also");
-    if (policy == DELIVER_BY_START_TIME && !config->has_start_time)
-        return fail_policy(failure, policy, "start time", "not");
-    if (policy != DELIVER_BY_START_TIME && config->has_start_time)
-        return fail_policy(failure, policy, "start time", "also");
-    if (policy == DELIVER_LAST_PER_SUBJECT && consumer_config_filter_count(config) == 0)
-        return fail_policy(failure, policy, "filter subject", "not");
-    return true;
-}
-
-static void fill_defaults(struct consumer_config *config)
-{
-    if (config->max_deliver == 0 || config->max_deliver < -1)
-        config->max_deliver = -1;
-    if (config->idle_heartbeat_ns < 0)
-        config->idle_heartbeat_ns = 0;
-    if (config->inactive_threshold_ns < 0)
-        config->inactive_threshold_ns = 0;
-    if (config->inactive_threshold_ns == 0 && config->durable_name.count == 0)
-        config->inactive_threshold_ns = 5 * NS_PER_SECOND;
-    if (config->max_waiting < 0)
-        config->max_waiting = 0;
-    if (config->max_ack_pending < -1)
-        config->max_ack_pending = -1;
-}
-
-bool consumer_config_check(struct consumer_config *config, const struct stream_config *stream,
-                           struct api_failure *failure)
-{
-    fill_defaults(config);
-    if (config->replicas > 1)
-        return api_fail(failure, API_REPLICAS_NOT_SUPPORTED, NULL);
-    if (config->replicas < 0)
-        return api_fail(failure, API_REPLICAS_NEGATIVE, NULL);
-    if (config->durable_name.count > 0)
-        return fail_unsupported(failure, "durable consumers");
-    if (!check_name(text_bytes(&config->name), failure) || !check_push(config, stream, failure)
-        || !check_filters(config, failure) || !check_policy(config, failure))
-        return false;
-    if (config->flow_control && config->idle_heartbeat_ns == 0)
-        return api_fail(failure, API_FLOW_CONTROL_REQUIRES_HEARTBEATS, NULL);
     return true;
 }
 
@@ -483,11 +424,12 @@ bool consumer_config_check(struct consumer_config *config, const struct stream_c
 
 static bool member_is_set(const struct consumer_config *config, const struct member *member)
 {
-    const void *field = (const char *)config + (member->offset == NOWHERE ? 0 : member->offset);
+    const void *field = (const char *)config + member->offset;
     switch (member->kind) {
     case IS_TEXT:
     case IS_TIME:
     case IS_PAUSE:
+    case IS_METADATA:
         return ((const struct text *)field)->count > 0;
     case IS_NUMBER:
         return *(const int64_t *)field != 0;
@@ -495,24 +437,44 @@ static bool member_is_set(const struct consumer_config *config, const struct mem
         return *(const uint64_t *)field != 0;
     case IS_BOOL:
         return *(const bool *)field;
-    case IS_FILTERS:
-        return config->filter_subject_count > 0;
+    case IS_TEXTS:
+        return ((const struct consumer_texts *)field)->count > 0;
+    case IS_BACKOFF:
+        return config->backoff_count > 0;
     case IS_WORD:
-    case IS_METADATA:
-        return true;
-    case IS_UNSUPPORTED:
-        return false;
+        return *(const uint8_t *)field != 0;
     }
     return false;
 }
 
-static void append_filters(struct text *text, const struct consumer_config *config)
+static void append_texts(struct text *text, const struct consumer_texts *texts)
 {
-    for (uint32_t i = 0; i < config->filter_subject_count; i++) {
+    for (uint32_t i = 0; i < texts->count; i++) {
         text_append_literal(text, i == 0 ? "[" : ",");
-        text_append_json_string(text, text_bytes(&config->filter_subjects[i]));
+        text_append_json_string(text, text_bytes(&texts->texts[i]));
     }
     text_append_literal(text, "]");
+}
+
+static void append_backoff(struct text *text, const struct consumer_config *config)
+{
+    for (uint32_t i = 0; i < config->backoff_count; i++) {
+        text_append_literal(text, i == 0 ? "[" : ",");
+        text_append_i64(text, config->backoff_ns[i]);
+    }
+    text_append_literal(text, "]");
+}
+
+/* The level of nats-server's API that a configuration needs. */
+static int required_level(const struct consumer_config *config)
+{
+    if (config->ack_policy == ACK_FLOW_CONTROL)
+        return 4;
+    bool has_pause = config->pause_until_ns != 0;
+    return has_pause || config->priority_policy != PRIORITY_NONE
+                   || config->priority_groups.count > 0
+               ? 1
+               : 0;
 }
 
 static void append_metadata(struct text *text, const struct consumer_config *config,
@@ -522,7 +484,7 @@ static void append_metadata(struct text *text, const struct consumer_config *con
     text_append(text, text_bytes(&config->metadata));
     if (with_server_metadata)
         text_append_format(text, "\"_nats.level\":\"%d\",", KV_API_LEVEL);
-    text_append_literal(text, "\"_nats.req.level\":\"0\"");
+    text_append_format(text, "\"_nats.req.level\":\"%d\"", required_level(config));
     if (with_server_metadata)
         text_append_literal(text, ",\"_nats.ver\":\"" KV_NATS_VERSION "\"");
     text_append_literal(text, "}");
@@ -531,7 +493,7 @@ static void append_metadata(struct text *text, const struct consumer_config *con
 static void append_value(struct text *text, const struct consumer_config *config,
                          const struct member *member, bool with_server_metadata)
 {
-    const void *field = (const char *)config + (member->offset == NOWHERE ? 0 : member->offset);
+    const void *field = (const char *)config + member->offset;
     switch (member->kind) {
     case IS_TEXT:
     case IS_TIME:
@@ -547,21 +509,19 @@ static void append_value(struct text *text, const struct consumer_config *config
     case IS_BOOL:
         text_append_literal(text, *(const bool *)field ? "true" : "false");
         return;
-    case IS_FILTERS:
-        append_filters(text, config);
+    case IS_TEXTS:
+        append_texts(text, field);
+        return;
+    case IS_BACKOFF:
+        append_backoff(text, config);
         return;
     case IS_METADATA:
         append_metadata(text, config, with_server_metadata);
         return;
-    case IS_WORD: {
-        uint8_t word = member->offset == NOWHERE ? 0 : *(const uint8_t *)field;
-        text_append_json_string(text, bytes_of_text(member->words[word]));
+    case IS_WORD:
+        text_append_json_string(text, bytes_of_text(member->words[*(const uint8_t *)field]));
         return;
     }
-    case IS_UNSUPPORTED:
-        break;
-    }
-    ASSERT(false);
 }
 
 void consumer_config_append(struct text *text, const struct consumer_config *config,
@@ -570,7 +530,7 @@ void consumer_config_append(struct text *text, const struct consumer_config *con
     const char *separator = "{";
     for (size_t i = 0; i < COUNT_OF(members); i++) {
         const struct member *member = &members[i];
-        if (!member->is_always_out && !member_is_set(config, member))
+        if (member->out != OUT_ALWAYS && !member_is_set(config, member))
             continue;
         text_append_format(text, "%s\"%s\":", separator, member->name);
         append_value(text, config, member, with_server_metadata);
@@ -592,14 +552,14 @@ bool consumer_config_equal(const struct consumer_config *a, const struct consume
 
 uint32_t consumer_config_filter_count(const struct consumer_config *config)
 {
-    return config->filter_subject.count > 0 ? 1 : config->filter_subject_count;
+    return config->filter_subject.count > 0 ? 1 : config->filter_subjects.count;
 }
 
 struct bytes consumer_config_filter(const struct consumer_config *config, uint32_t index)
 {
     ASSERT(index < consumer_config_filter_count(config));
     return config->filter_subject.count > 0 ? text_bytes(&config->filter_subject)
-                                            : text_bytes(&config->filter_subjects[index]);
+                                            : text_bytes(&config->filter_subjects.texts[index]);
 }
 
 bool consumer_config_matches(const struct consumer_config *config, struct bytes subject)
