@@ -465,8 +465,8 @@ static void list_ask(struct request *request, bool with_info)
     if (!request_parse(request, true) || !request_members_known(request, known)
         || !request_member_i64(request, "offset", &offset))
         return;
-    struct stream *stream =
-        stream_by_name(&request->kv->streams, text_bytes(&request->stream_name));
+    struct stream *stream = stream_by_name(&request->kv->streams, request->origin.account,
+                                           text_bytes(&request->stream_name));
     if (stream == NULL || !stream->is_visible) {
         list_fail(request, API_STREAM_NOT_FOUND);
         return;
