@@ -66,9 +66,12 @@ const struct config_value *config_member(const struct config_value *map, const c
 MUST_USE enum status config_apply(struct options *options, const struct config *config,
                                   struct text *errors, struct text *warnings);
 
+/* sha256:<hex> of what the file says. */
+void config_digest(const struct config *config, char digest_out[CONFIG_DIGEST_BYTES]);
+
 /*
  * What main calls: command line, file, checks (options_check). OPTIONS_EXIT: print output->out and output->err and end with
- * output->exit_code. With OPTIONS_START there may be warnings in output->err.
+ * output->exit_code. With OPTIONS_START there may be warnings in output->err. OPTIONS_SIGNAL: the file was not read.
  */
 enum options_next config_load(struct options *options, int argc, char *const *argv,
                               struct options_output *output);

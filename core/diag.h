@@ -10,6 +10,7 @@
 #define CORE_DIAG_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "core/status.h"
 
@@ -19,6 +20,9 @@ struct diag_options {
     const char *file; /* NULL: standard error; made with mode 0640, appended */
     bool debug, trace;
     bool without_time, utc;
+    uint64_t
+        file_bytes_max; /* above it the file gets another name, and a new one begins; 0: never */
+    uint32_t file_count_max; /* older files go; this one counts; 0: all stay */
 };
 
 /* Once at start, and again to reopen. STATUS_IO and others: the file cannot be opened; errno is set. */

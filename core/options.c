@@ -33,16 +33,16 @@
 
 static const struct option option_rows[] = {OPTIONS_LIST(OPTIONS_ROW)};
 
-/* nats-server's flags that pail does not have yet. */
+/* nats-server's flags that pail does not have yet: with and without a value; and those that mean nothing without a cluster. */
 static const char options_refused[] =
-    "ms https_port VV DVV s syslog r remote_syslog log_size_limit max_traced_msg_len user pass "
-    "auth tls "
-    "tlscert tlskey tlsverify tlscacert help_tls sl signal client_advertise profile routes cluster "
-    "cluster_name cluster_listen cluster_advertise no_advertise connect_retries";
+    "ms https_port r remote_syslog user pass auth tlscert tlskey tlscacert routes cluster "
+    "cluster_listen";
+static const char options_refused_switches[] = "s syslog tls tlsverify";
+static const char options_ignored[] = "profile cluster_name cluster_advertise connect_retries";
 
 /* Flags that do something instead of setting an option. */
 struct wishes {
-    bool help, version;
+    bool help, help_tls, version, no_advertise;
     struct bytes refused; /* the first one */
 };
 
@@ -167,15 +167,41 @@ static bool apply_flag(struct options *options, const struct flag *flag, struct 
         return apply_switch(flag, &wishes->version, err);
     if (has_word("t", flag->name))
         return apply_switch(flag, &options->is_config_test, err);
-    if (has_word("DV", flag->name)) {
-        options->is_set.debug = options->is_set.trace = true;
-        return apply_switch(flag, &options->debug, err) && apply_switch(flag, &options->trace, err);
+    if (has_word("help_tls", flag->name))
+        return apply_switch(flag, &wishes->help_tls, err);
+    if (has_word("no_advertise", flag->name))
+        return apply_switch(flag, &wishes->no_advertise, err);
+    if (has_word("DV DVV VV", flag->name)) {
+        bool is_on = false;
+        if (!apply_switch(flag, &is_on, err))
+            return false;
+        options->is_set.trace = true;
+        options->trace = is_on;
+        if (flag->name.data[0] == 'D') {
+            options->is_set.debug = true;
+            options->debug = is_on;
+        }
+        if (!has_word("DV", flag->name)) {
+            options->is_set.trace_verbose = true;
+            options->trace_verbose = is_on;
+        }
+        return true;
     }
-    if (has_word(options_refused, flag->name)) {
+    bool is_refused = has_word(options_refused, flag->name);
+    bool is_signal = has_word("sl signal", flag->name);
+    if ((is_refused || is_signal || has_word(options_ignored, flag->name)) && !flag->has_value) {
+        *wants_value_out = true;
+        return true;
+    }
+    if (is_refused || has_word(options_refused_switches, flag->name)) {
         if (wishes->refused.count == 0)
             wishes->refused = flag->name;
         return true;
     }
+    if (is_signal)
+        return set_chars(options->signal, sizeof(options->signal), flag->value) == NULL;
+    if (has_word(options_ignored, flag->name))
+        return true;
 
     const struct option *option = option_by_flag(flag->name);
     if (option == NULL) {
@@ -243,6 +269,11 @@ static enum options_next finish(const struct options *options, const struct wish
         append_usage(options, &output->out);
         return OPTIONS_EXIT;
     }
+    if (wishes->help_tls) {
+        text_append_literal(&output->out, "\npail has no TLS yet: --tls, --tlscert, --tlskey, "
+                                          "--tlsverify and --tlscacert are refused.\n\n");
+        return OPTIONS_EXIT;
+    }
     output->exit_code = 1;
     if (word != NULL) {
         text_append_format(&output->err, "%s: unrecognized command: \"%s\"\n", options->program,
@@ -250,13 +281,13 @@ static enum options_next finish(const struct options *options, const struct wish
         return OPTIONS_EXIT;
     }
     if (wishes->refused.count > 0) {
-        bool is_short = wishes->refused.count <= 2 || wishes->refused.data[0] == 'D'; /* -DVV */
+        bool is_short = wishes->refused.count <= 2;
         text_append_format(&output->err, "%s: pail does not support %s%.*s yet\n", options->program,
                            is_short ? "-" : "--", (int)wishes->refused.count, wishes->refused.data);
         return OPTIONS_EXIT;
     }
     output->exit_code = 0;
-    return OPTIONS_START;
+    return options->signal[0] != '\0' ? OPTIONS_SIGNAL : OPTIONS_START;
 }
 
 static void append_version(const struct options *options, struct text *out)
@@ -273,6 +304,10 @@ static void append_usage(const struct options *options, struct text *out)
     text_append_literal(
         out,
         "    -DV                              Debug and trace\n"
+        "    -DVV                             Debug and trace_verbose\n"
+        "    -sl, --signal <what>[=<pid>]     Tell a running server: stop, quit, term, reopen, "
+        "reload "
+        "or ldm\n"
         "    -t                               Check the configuration file and exit\n"
         "    -v, --version                    Show the version\n"
         "    -h, --help                       Show this message\n\n"
@@ -325,6 +360,14 @@ enum status options_check(const struct options *options, struct text *why)
                            "Can't start monitoring: can't listen to the monitor port: listen tcp: "
                            "address %d: invalid port",
                            (int)options->http_port);
+        return STATUS_INVALID;
+    }
+    if (options->lame_duck_grace_ns >= options->lame_duck_duration_ns) {
+        text_append_literal(why, "lame duck grace period (");
+        text_append_duration(why, (int64_t)options->lame_duck_grace_ns);
+        text_append_literal(why, ") should be strictly lower than lame duck duration (");
+        text_append_duration(why, (int64_t)options->lame_duck_duration_ns);
+        text_append_literal(why, ")");
         return STATUS_INVALID;
     }
     if (options->payload_bytes_max > options->pending_bytes_max) {
@@ -413,9 +456,10 @@ void option_copy(struct options *options, const struct options *from, const stru
 {
     static const size_t field_bytes[] = {
         [OPTION_NAME] = OPTIONS_NAME_BYTES, [OPTION_PATH] = OPTIONS_PATH_BYTES,
-        [OPTION_SWITCH] = sizeof(bool),     [OPTION_PORT] = sizeof(int32_t),
-        [OPTION_COUNT] = sizeof(uint32_t),  [OPTION_BYTES] = sizeof(uint64_t),
-        [OPTION_PERIOD] = sizeof(uint64_t), [OPTION_SYNC] = sizeof(uint64_t),
+        [OPTION_LIST] = OPTIONS_PATH_BYTES, [OPTION_SWITCH] = sizeof(bool),
+        [OPTION_PORT] = sizeof(int32_t),    [OPTION_COUNT] = sizeof(uint32_t),
+        [OPTION_BYTES] = sizeof(uint64_t),  [OPTION_PERIOD] = sizeof(uint64_t),
+        [OPTION_SYNC] = sizeof(uint64_t),
     };
     memcpy(field_of(options, option), (const char *)from + option->offset,
            field_bytes[option->kind]);
@@ -441,6 +485,7 @@ const char *option_set_text(struct options *options, const struct option *option
         why = set_chars(field_of(options, option), OPTIONS_NAME_BYTES, text);
         break;
     case OPTION_PATH:
+    case OPTION_LIST:
         why = set_chars(field_of(options, option), OPTIONS_PATH_BYTES, text);
         break;
     case OPTION_SWITCH:
@@ -500,6 +545,7 @@ const char *option_set_number(struct options *options, const struct option *opti
         break;
     case OPTION_NAME:
     case OPTION_PATH:
+    case OPTION_LIST:
         return "a number where text is wanted";
     }
     *((bool *)&options->is_set + option->set_offset) = true;

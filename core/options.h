@@ -20,10 +20,14 @@
 #define PAIL_NATS_VERSION "2.15.2" /* the nats-server level that clients may expect */
 #endif
 
-enum { OPTIONS_NAME_BYTES = 256, OPTIONS_PATH_BYTES = 4096 }; /* with the NUL */
+enum {
+    OPTIONS_NAME_BYTES = 256, /* with the NUL, as the next ones */
+    OPTIONS_PATH_BYTES = 4096,
+    CONFIG_DIGEST_BYTES = 72,
+};
 
 /*
- * Kinds: NAME and PATH are text; SWITCH is a bool; PORT is -1 for a free one or what options_check lets through; COUNT and
+ * Kinds: NAME and PATH are text; LIST is texts with a newline between them; SWITCH is a bool; PORT is -1 for a free one or what options_check lets through; COUNT and
  * BYTES are numbers; PERIOD is a duration in ns; SYNC is one too, or "always", which is 0.
  *
  * field, kind, default, least, most, flags, their argument, keys of the file, words
@@ -34,6 +38,10 @@ enum { OPTIONS_NAME_BYTES = 256, OPTIONS_PATH_BYTES = 4096 }; /* with the NUL */
       "Port for clients, -1 for a free one")                                                       \
     X(server_name, NAME, "", 0, 0, "n name server_name", "<name>", "server_name",                  \
       "Server name (default: made up)")                                                            \
+    X(client_advertise, NAME, "", 0, 0, "client_advertise", "<host:port>", "client_advertise",     \
+      "Address that clients are told to connect to")                                               \
+    X(server_tags, LIST, "", 0, 0, "", "", "", "Tags shown to tools")                              \
+    X(server_metadata, LIST, "", 0, 0, "", "", "", "Keys and values shown to tools, in turn")      \
     X(config_file, PATH, "", 0, 0, "c config", "<file>", "", "Configuration file")                 \
     X(pid_file, PATH, "", 0, 0, "P pid", "<file>", "pid_file pidfile",                             \
       "File to write the process id to")                                                           \
@@ -42,8 +50,11 @@ enum { OPTIONS_NAME_BYTES = 256, OPTIONS_PATH_BYTES = 4096 }; /* with the NUL */
     X(http_host, NAME, "", 0, 0, "", "", "", "Address for monitoring (default: that for clients)") \
     X(http_port, PORT, "0", INT32_MIN, INT32_MAX, "m http_port", "<port>",                         \
       "http_port monitor_port", "Port for HTTP monitoring, -1 for a free one")                     \
+    X(http_base_path, NAME, "", 0, 0, "", "", "http_base_path",                                    \
+      "Path in front of all monitoring pages")                                                     \
     X(jetstream, SWITCH, "true", 0, 1, "js jetstream", "", "jetstream.enabled jetstream.enable",   \
       "Serve streams and Key/Value buckets")                                                       \
+    X(strict, SWITCH, "true", 0, 1, "", "", "", "Refuse unknown fields in API requests")           \
     X(store_dir, PATH, "./pail-data", 0, 0, "sd store_dir", "<dir>",                               \
       "store_dir storedir jetstream.store_dir jetstream.storedir jetstream.store",                 \
       "Directory of the data")                                                                     \
@@ -57,6 +68,16 @@ enum { OPTIONS_NAME_BYTES = 256, OPTIONS_PATH_BYTES = 4096 }; /* with the NUL */
       "Log to this file instead of standard error")                                                \
     X(debug, SWITCH, "false", 0, 1, "D debug", "", "debug", "Log what helps to find mistakes")     \
     X(trace, SWITCH, "false", 0, 1, "V trace", "", "trace", "Log the protocol")                    \
+    X(trace_verbose, SWITCH, "false", 0, 1, "VV", "", "trace_verbose",                             \
+      "Log the protocol, that of the system account too")                                          \
+    X(trace_headers, SWITCH, "false", 0, 1, "", "", "trace_headers",                               \
+      "Log a message's headers instead of its payload")                                            \
+    X(traced_bytes_max, COUNT, "0", 0, INT32_MAX, "max_traced_msg_len", "<bytes>",                 \
+      "max_traced_msg_len", "Most bytes of a payload in the log; 0: no limit")                     \
+    X(log_bytes_max, BYTES, "0", 0, INT64_MAX, "log_size_limit", "<bytes>",                        \
+      "log_size_limit logfile_size_limit", "Begin a new log file at this size; 0: never")          \
+    X(log_count_max, COUNT, "0", 0, INT32_MAX, "", "", "log_max_num logfile_max_num",              \
+      "Most log files to keep, the newest included; 0: all")                                       \
     X(logtime, SWITCH, "true", 0, 1, "T logtime", "", "logtime", "Begin log lines with the time")  \
     X(logtime_utc, SWITCH, "false", 0, 1, "logtime_utc", "", "logtime_utc",                        \
       "Log times in UTC instead of local time")                                                    \
@@ -70,12 +91,24 @@ enum { OPTIONS_NAME_BYTES = 256, OPTIONS_PATH_BYTES = 4096 }; /* with the NUL */
       "Bytes that may wait for one slow client")                                                   \
     X(subscription_count_max, COUNT, "0", 0, INT32_MAX, "", "", "max_subscriptions max_subs",      \
       "Most subscriptions of one client; 0: no limit")                                             \
+    X(token_count_max, COUNT, "0", 0, UINT8_MAX, "", "", "",                                       \
+      "Most tokens of a subscription's subject; 0: no limit")                                      \
+    X(closed_count_max, COUNT, "10000", 1, INT32_MAX, "", "", "max_closed_clients",                \
+      "Closed clients that monitoring remembers")                                                  \
+    X(no_header_support, SWITCH, "false", 0, 1, "", "", "no_header_support",                       \
+      "Take no messages with headers")                                                             \
+    X(no_stall, SWITCH, "false", 0, 1, "", "", "no_fast_producer_stall",                           \
+      "Never slow down who publishes to a slow client")                                            \
     X(ping_interval_ns, PERIOD, "2m", 1000000, INT64_MAX, "", "", "ping_interval",                 \
       "Time between two PINGs to a client")                                                        \
     X(ping_count_max, COUNT, "2", 1, INT32_MAX, "", "", "ping_max",                                \
       "PINGs without an answer that end a client")                                                 \
     X(write_deadline_ns, PERIOD, "10s", 1000000, INT64_MAX, "", "", "write_deadline",              \
       "Time a client has to take what is sent")                                                    \
+    X(lame_duck_duration_ns, PERIOD, "2m", 1, INT64_MAX, "", "", "",                               \
+      "Time for clients to go in lame duck mode")                                                  \
+    X(lame_duck_grace_ns, PERIOD, "10s", 0, INT64_MAX, "", "", "",                                 \
+      "Of that, the time before the first one is closed")                                          \
     X(shard_count, COUNT, "0", 1, 64, "shards", "<count>", "pail.shards",                          \
       "Threads that share the work, 1 to 64 (default: CPUs allowed)")                              \
     X(segment_bytes, BYTES, "64MB", 1 << 20, 64 << 20, "segment_bytes", "<size>",                  \
@@ -88,6 +121,7 @@ enum { OPTIONS_NAME_BYTES = 256, OPTIONS_PATH_BYTES = 4096 }; /* with the NUL */
 
 #define OPTIONS_FIELD_NAME(field) char field[OPTIONS_NAME_BYTES];
 #define OPTIONS_FIELD_PATH(field) char field[OPTIONS_PATH_BYTES];
+#define OPTIONS_FIELD_LIST(field) char field[OPTIONS_PATH_BYTES];
 #define OPTIONS_FIELD_SWITCH(field) bool field;
 #define OPTIONS_FIELD_PORT(field) int32_t field;
 #define OPTIONS_FIELD_COUNT(field) uint32_t field;
@@ -109,9 +143,16 @@ struct options {
 
     char program[OPTIONS_NAME_BYTES]; /* base name of argv[0], for messages and the ports file */
     bool is_config_test;              /* -t */
+    int argc;                         /* what options_parse was given, for a reload; borrows */
+    char *const *argv;
+    char signal[OPTIONS_PATH_BYTES]; /* --signal: what to do to another process; empty: nothing */
+    char ignored[1024];              /* keys of the file that have no effect here, with commas */
+    bool has_leafnodes;              /* the file has that block: pail does not listen for them */
+    char config_digest[CONFIG_DIGEST_BYTES]; /* sha256:<hex>; empty without a file */
 };
 
-enum options_next { OPTIONS_START, OPTIONS_EXIT };
+/* SIGNAL: no server, options.signal is to be sent. */
+enum options_next { OPTIONS_START, OPTIONS_EXIT, OPTIONS_SIGNAL };
 
 /* What is to be printed; the caller frees both texts. */
 struct options_output {
@@ -131,6 +172,15 @@ MUST_USE enum options_next options_parse(struct options *options, int argc, char
 /* What only all values together can tell. One line is appended to `why` when the answer is STATUS_INVALID. */
 MUST_USE enum status options_check(const struct options *options, struct text *why);
 
+/*
+ * What a reload changes, a line each in nats-server's words ("max_payload = 5"). STATUS_INVALID: something differs that a
+ * running server cannot change, `why` tells what.
+ */
+MUST_USE enum status options_diff(const struct options *from, const struct options *to,
+                                  struct text *changes, struct text *why);
+/* 1.00 MB, as nats-server's log has sizes. */
+void options_append_size(struct text *text, int64_t bytes);
+
 /* A quarter of the memory this process may use. */
 uint64_t options_cache_bytes_default(void);
 
@@ -139,6 +189,7 @@ uint64_t options_cache_bytes_default(void);
 enum option_kind {
     OPTION_NAME,
     OPTION_PATH,
+    OPTION_LIST,
     OPTION_SWITCH,
     OPTION_PORT,
     OPTION_COUNT,

@@ -64,6 +64,12 @@ static inline uint64_t shared_and_seq_cst(struct shared_u64 *cell, uint64_t bits
     return atomic_fetch_and_explicit(&cell->value, bits, memory_order_seq_cst);
 }
 
+/* What it held. */
+static inline uint64_t shared_swap(struct shared_u64 *cell, uint64_t value)
+{
+    return atomic_exchange_explicit(&cell->value, value, memory_order_seq_cst);
+}
+
 /* True when the cell held `expected` and now holds `desired`. */
 static inline _Bool shared_swap_if(struct shared_u64 *cell, uint64_t expected, uint64_t desired)
 {

@@ -410,8 +410,22 @@ Test(config, tells_wrong_keys_and_values)
         {"\n\nAccounts {}", "x.conf:3:1: pail does not support 'accounts' yet\n"},
         {"jetstream { domain: hub }",
          "x.conf:1:12: pail does not support 'jetstream.domain' yet\n"},
-        {"jetstream { strict: false }",
-         "x.conf:1:12: pail does not support 'jetstream.strict: false' yet\n"},
+        {"jetstream { strict: 1 }", "x.conf:1:12: Expected 'true' or 'false' for bool value\n"},
+        {"lame_duck_duration: 45",
+         "x.conf:1:0: interface conversion: interface {} is int64, not string\n"},
+        {"lame_duck_duration: 10s",
+         "x.conf:1:0: invalid lame_duck_duration of 10s, minimum is 30 seconds\n"},
+        {"lame_duck_grace_period: \"-5s\"",
+         "x.conf:1:0: invalid lame_duck_grace_period, needs to be positive\n"},
+        {"server_tags: 5", "x.conf:1:0: error parsing tags: unsupported type int64\n"},
+        {"server_metadata: 5", "x.conf:1:0: error parsing metadata: unsupported type int64\n"},
+        {"server_metadata { a: 5 }",
+         "x.conf:1:18: interface conversion: interface {} is int64, not string\n"},
+        {"write_timeout: foo", "x.conf:1:0: write_timeout must be 'default', 'close' or 'retry'\n"},
+        {"max_sub_tokens: -1", "x.conf:1:0: max_sub_tokens value can not be negative\n"},
+        {"max_sub_tokens: 300", "x.conf:1:0: max_sub_tokens value is too big\n"},
+        {"leafnodes { remotes: [] }",
+         "x.conf:1:12: pail does not support 'leafnodes.remotes' yet\n"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         static struct loaded l;
@@ -470,7 +484,10 @@ Test(config, checks_a_file_and_exits, .init = enter_folder, .fini = leave_folder
         const char *source, *words;
         int exit_code;
     } rows[] = {
-        {"port: 1", "pail: configuration file main.conf is valid\n", 0},
+        {"port: 1",
+         "pail: configuration file main.conf is valid "
+         "(sha256:5b27b68e52c25859a76c94f378c31d5a499ca677a46b38fb5f58ded229b59650)\n",
+         0},
         {"port: x",
          "pail: main.conf:1:0: interface conversion: interface {} is string, not int64\n\n", 1},
         {"", "pail: main.conf: config has no values or is empty\n\n", 1},
@@ -609,4 +626,49 @@ static void leave_folder(void)
     (void)unlink("main.conf");
     cr_assert(eq(int, chdir("/"), 0));
     (void)rmdir(folder);
+}
+
+Test(config, takes_what_is_more_than_one_option)
+{
+    static struct loaded l;
+    load(&l, "server_tags: [\"id:a\", b]\nserver_metadata { k: v, l: \"w x\" }\n"
+             "lame_duck_duration: 45s\nlame_duck_grace_period: \"0s\"\n"
+             "leafnodes { listen: \"127.0.0.1:-1\" }\nmax_sub_tokens: 7\nno_sublist_cache: true\n"
+             "jetstream { strict: false, meta_compact: 5 }\nwrite_timeout: close\n");
+    cr_assert(eq(int, l.status, STATUS_OK), "%.*s", (int)l.errors.count, l.errors.data);
+    cr_expect(eq(str, l.options.server_tags, "id:a\nb"));
+    cr_expect(eq(str, l.options.server_metadata, "k\nv\nl\nw x"));
+    cr_expect(eq(u64, l.options.lame_duck_duration_ns, UINT64_C(45000000000)));
+    cr_expect(eq(u64, l.options.lame_duck_grace_ns, 0));
+    cr_expect(l.options.has_leafnodes);
+    cr_expect(not(l.options.strict));
+    cr_expect(eq(u32, l.options.token_count_max, 7));
+    cr_expect(eq(str, l.options.ignored, "no_sublist_cache, jetstream.meta_compact"));
+    end(&l);
+}
+
+/* The expected ones are nats-server's. */
+Test(config, names_what_a_file_says_by_a_digest)
+{
+    static const struct {
+        const char *source, *digest;
+    } rows[] = {
+        {"max_payload: 100\n",
+         "sha256:3f3104db17e6b3b7d0b780ffe7b48223c8fcc139fd55405f9080479f78d171ad"},
+        {"server_name: \"a<b\"\nport: 4222\nhttp: 8222\ndebug: true\n",
+         "sha256:66e32860290b869298f266ea87fe7b59d860d7d6770169565f79ef96988a6fc0"},
+        {"A: { user: u, password: p }\nauthorization: $A\nmax_pending: 64MiB\n",
+         "sha256:ec7fca5013189fda2405a1248fb911d8ca4741a0f9092393bea9362bf28bac96"},
+        {"authorization { timeout: 1.5 }\njetstream { store_dir: 'x y', max_mem: 1G }\n",
+         "sha256:2bf8f0921d193c0a2f913a8e822d3a4183811c8dd8d927de489d344b5e5d22a2"},
+        {"server_tags: [\"a\", \"b\"]\n",
+         "sha256:e09a48bacda8a05513e0da3231f1cef15d6c5fc6831f9a9b17c803c10209238c"},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char digest[CONFIG_DIGEST_BYTES];
+        struct config *config = parse(rows[i].source);
+        config_digest(config, digest);
+        cr_expect(eq(str, digest, (char *)(uintptr_t)rows[i].digest), "%s", rows[i].source);
+        config_free(config);
+    }
 }

@@ -171,9 +171,10 @@ Test(options, tells_mistakes_as_nats_server_does)
         {"pail -", "pail: unrecognized command: \"-\"\n", 1, false},
         {"pail -- -p", "pail: unrecognized command: \"-p\"\n", 1, false},
         {"pail --tls", "pail: pail does not support --tls yet\n", 1, false},
-        {"pail -ms 1 -p 1", "unrecognized command: \"1\"", 1, false},
+        {"pail -ms 1 -p 1", "pail: pail does not support -ms yet\n", 1, false},
+        {"pail -sl", "flag needs an argument: -sl\n", 0, true},
+        {"pail --max_traced_msg_len 1k", "for flag -max_traced_msg_len: parse error\n", 0, true},
         {"pail -ms=1", "pail: pail does not support -ms yet\n", 1, false},
-        {"pail -DVV", "pail: pail does not support -DVV yet\n", 1, false},
         {"pail --user=a --pass=b", "pail: pail does not support --user yet\n", 1, false},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -233,7 +234,8 @@ Test(options, keeps_every_number_in_its_range)
     options_init(&options);
     const struct option *option;
     for (size_t i = 0; (option = option_at(i)) != NULL; i++) {
-        if (option->kind == OPTION_NAME || option->kind == OPTION_PATH)
+        if (option->kind == OPTION_NAME || option->kind == OPTION_PATH
+            || option->kind == OPTION_LIST)
             continue;
         cr_expect(eq(ptr, (void *)option_set_number(&options, option, option->least), NULL));
         cr_expect(eq(ptr, (void *)option_set_number(&options, option, option->most), NULL));
@@ -319,4 +321,38 @@ static void end(struct run *run)
 static bool text_has(const struct text *text, const char *part)
 {
     return text->count > 0 && memmem(text->data, text->count, part, strlen(part)) != NULL;
+}
+
+Test(options, takes_verbose_flags_and_a_signal)
+{
+    static struct run r;
+    run(&r, "pail -DVV --profile 6060 --max_traced_msg_len 5");
+    cr_expect(eq(int, r.next, OPTIONS_START));
+    cr_expect(r.options.debug && r.options.trace && r.options.trace_verbose);
+    cr_expect(eq(u32, r.options.traced_bytes_max, 5));
+    run(&r, "pail --signal quit=77 -p 1");
+    cr_expect(eq(int, r.next, OPTIONS_SIGNAL));
+    cr_expect(eq(str, r.options.signal, "quit=77"));
+}
+
+Test(options, tells_what_a_reload_changes_or_cannot)
+{
+    static struct options from, to;
+    struct text changes = {0};
+    struct text why = {0};
+    options_init(&from);
+    to = from;
+    to.debug = true;
+    to.payload_bytes_max = 5;
+    to.ping_interval_ns = 90000000000;
+    to.no_stall = true;
+    cr_expect(eq(int, options_diff(&from, &to, &changes, &why), STATUS_OK));
+    cr_expect(text_has(&changes,
+                       "debug = true\nmax_payload = 5\nfast producers will not be stalled\n"
+                       "ping_interval = 1m30s\n"));
+    to.port = 4223;
+    cr_expect(eq(int, options_diff(&from, &to, &changes, &why), STATUS_INVALID));
+    cr_expect(text_has(&why, "config reload not supported for Port: old=4222, new=4223"));
+    text_free(&changes);
+    text_free(&why);
 }
