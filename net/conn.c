@@ -48,15 +48,14 @@ const char *conn_reason_words(enum conn_reason reason)
 
 void conn_open(struct net *net, io_socket socket, uint64_t cid, bool is_refused)
 {
-    const struct server *server = net->server;
     struct conn *conn = heap_alloc_zeroed(net->shard->heap, sizeof(*conn));
     conn->net = net;
     conn->socket = socket;
     conn->cid = cid;
     conn->client = (struct conn_client){.is_verbose = true, .is_pedantic = true, .has_echo = true};
     conn->opened_wall_ns = conn->active_wall_ns = shard_wall_ns(net->shard);
-    parser_init(&conn->parser, net->shard->heap, server->control_line_bytes_max,
-                server->payload_bytes_max);
+    parser_init(&conn->parser, net->shard->heap, net->limits.control_line_bytes_max,
+                net->limits.payload_bytes_max);
     slot_acquire(conn);
     read_peer(conn);
     net->conn_count++;
@@ -64,9 +63,9 @@ void conn_open(struct net *net, io_socket socket, uint64_t cid, bool is_refused)
     net->figures.total_connections++;
     diag_debug("%s:%u - cid:%" PRIu64 " - Client connection created", conn->ip, conn->port, cid);
 
-    info_send(conn, false);
+    info_send(conn, INFO_FIRST);
     timer_start(net->shard->timers, &conn->ping_timer,
-                shard_now_ns(net->shard) + server->ping_interval_ns, on_ping_timer);
+                shard_now_ns(net->shard) + net->limits.ping_interval_ns, on_ping_timer);
     conn_start_input(conn);
     if (is_refused) {
         conn_say_error(conn, "maximum connections exceeded");
@@ -298,7 +297,7 @@ void conn_flush(struct conn *conn)
     net->sending_count++;
     if (!timer_is_running(&net->send_timer))
         timer_start(net->shard->timers, &net->send_timer,
-                    conn->send_started_ns + net->server->sweep_ns, on_send_timer);
+                    conn->send_started_ns + net->limits.sweep_ns, on_send_timer);
 }
 
 static void on_send_done(struct op *op)
@@ -346,25 +345,24 @@ static void on_send_timer(struct timer *timer)
             conn_check_deadline(net->slots[i].conn, now_ns);
     }
     if (net->sending_count > 0)
-        timer_start(net->shard->timers, timer, now_ns + net->server->sweep_ns, on_send_timer);
+        timer_start(net->shard->timers, timer, now_ns + net->limits.sweep_ns, on_send_timer);
 }
 
 void conn_check_deadline(struct conn *conn, uint64_t now_ns)
 {
     struct net *net = conn->net;
-    const struct server *server = net->server;
     if (!conn->is_sending || conn->state == CONN_SHUT || conn->state == CONN_CLOSED)
         return;
     if (conn->state == CONN_FLUSHING && now_ns - conn->closing_ns > CLOSE_NS_MAX) {
         conn_cut(conn, conn->reason);
         return;
     }
-    if (now_ns - conn->send_started_ns <= server->write_deadline_ns)
+    if (now_ns - conn->send_started_ns <= net->limits.write_deadline_ns)
         return;
     net->figures.slow_consumers++;
     diag_info("%s:%u - cid:%" PRIu64 " - Slow Consumer Detected: WriteDeadline of %" PRIu64
               "ms exceeded with %" PRIu64 " total bytes.",
-              conn->ip, conn->port, conn->cid, server->write_deadline_ns / 1000000,
+              conn->ip, conn->port, conn->cid, net->limits.write_deadline_ns / 1000000,
               conn->output.queued_bytes);
     conn_cut(conn, CONN_REASON_SLOW_WRITE);
 }
@@ -375,7 +373,7 @@ void conn_check_deadline(struct conn *conn, uint64_t now_ns)
 void conn_start_pings(struct conn *conn)
 {
     struct net *net = conn->net;
-    uint64_t wait_ns = net->server->ping_interval_ns;
+    uint64_t wait_ns = net->limits.ping_interval_ns;
     if (wait_ns > FIRST_PING_NS)
         wait_ns = FIRST_PING_NS;
     wait_ns += net_random_below(net, (uint32_t)(wait_ns / 1000000 / 5 + 1)) * (uint64_t)1000000;
@@ -387,14 +385,14 @@ static void on_ping_timer(struct timer *timer)
 {
     struct conn *conn = CONTAINER_OF(timer, struct conn, ping_timer);
     struct net *net = conn->net;
-    const struct server *server = net->server;
+    const struct limits *limits = &net->limits;
     uint64_t now_ns = shard_now_ns(net->shard);
     ASSERT(conn->state == CONN_OPEN);
 
-    bool is_active = conn->active_ns != 0 && now_ns - conn->active_ns < server->ping_interval_ns;
+    bool is_active = conn->active_ns != 0 && now_ns - conn->active_ns < limits->ping_interval_ns;
     bool is_measured = conn->ping_sent_ns != 0 && now_ns - conn->ping_sent_ns < RTT_INTERVAL_NS;
     if (!is_active || !is_measured) {
-        if (conn->pings_out + 1 > server->pings_out_max) {
+        if (conn->pings_out + 1 > limits->pings_out_max) {
             net->figures.stale_connections++;
             conn_say_error(conn, "Stale Connection");
             conn_close(conn, CONN_REASON_STALE);
@@ -404,5 +402,5 @@ static void on_ping_timer(struct timer *timer)
         conn->ping_sent_ns = now_ns;
         conn_say(conn, BYTES_LITERAL("PING\r\n"));
     }
-    timer_start(net->shard->timers, timer, now_ns + server->ping_interval_ns, on_ping_timer);
+    timer_start(net->shard->timers, timer, now_ns + limits->ping_interval_ns, on_ping_timer);
 }

@@ -9,6 +9,7 @@
 #include "core/diag.h"
 #include "core/json.h"
 #include "net/dispatch.h"
+#include "net/server.h"
 
 enum field_kind { FIELD_BOOL, FIELD_INTEGER, FIELD_TEXT };
 
@@ -59,6 +60,8 @@ void connect_handle(struct conn *conn, struct bytes argument)
     }
     bool is_first = !conn->client.is_connected;
     conn->client.is_connected = true;
+    if (conn->net->server->options->no_header_support)
+        conn->client.has_headers = false;
     conn->parser.has_headers = conn->client.has_headers;
     if (!is_first)
         conn_drop_subscriptions(conn);

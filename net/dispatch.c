@@ -21,7 +21,7 @@
 
 static void on_publish(struct conn *conn, const struct operation *operation);
 static bool admit(struct conn *conn, const struct msg *msg);
-static void forbid(struct conn *conn, const char *what, struct bytes subject);
+static void forbid(struct conn *conn, const char *what, struct bytes subject, const char *why);
 static void answer_nobody(struct conn *conn, const struct msg *msg);
 static void on_subscribe(struct conn *conn, const struct operation *operation);
 static void on_unsubscribe(struct conn *conn, const struct operation *operation);
@@ -116,20 +116,21 @@ static bool admit(struct conn *conn, const struct msg *msg)
         conn_say_error(conn, "Invalid Publish Subject"); /* and yet it is routed */
     if (bytes_start_with(msg->reply, BYTES_LITERAL("$JS.ACK."))
         || bytes_start_with(msg->reply, BYTES_LITERAL("_R_."))) {
-        forbid(conn, "Publish with Reply of", msg->reply);
+        forbid(conn, "Publish with Reply of", msg->reply, "");
         return false;
     }
     say_ok(conn);
     return true;
 }
 
-static void forbid(struct conn *conn, const char *what, struct bytes subject)
+static void forbid(struct conn *conn, const char *what, struct bytes subject, const char *why)
 {
     struct text text = {.data = NULL};
     text_append_literal(&text, "Permissions Violation for ");
     text_append_literal(&text, what);
     text_append_literal(&text, " ");
     quote_append(&text, subject);
+    text_append_literal(&text, why);
     text_append(&text, bytes_of("", 1));
     conn_say_error(conn, text.data);
     text_free(&text);
@@ -169,6 +170,11 @@ static void on_subscribe(struct conn *conn, const struct operation *operation)
     note_activity(conn);
     if (!subject_is_valid(operation->subject)) {
         conn_say_error(conn, "Invalid Subject");
+        return;
+    }
+    uint32_t token_max = net->server->options->token_count_max;
+    if (token_max != 0 && subject_token_count(operation->subject) > token_max) {
+        forbid(conn, "Subscription to", operation->subject, ", too many tokens");
         return;
     }
     if (count_max != 0 && conn->sids.count >= count_max) {
@@ -218,7 +224,7 @@ void conn_pong(struct conn *conn)
     conn_say(conn, BYTES_LITERAL("PONG\r\n"));
     if (conn->client.is_connected && conn->client.protocol >= 1 && !conn->is_info_sent) {
         conn->is_info_sent = true;
-        info_send(conn, true);
+        info_send(conn, INFO_SECOND);
     }
 }
 

@@ -22,7 +22,8 @@ void connect_check_info(struct conn *conn, struct bytes argument);
 /* Go's %q, as errors show subjects (net/quote.c). */
 void quote_append(struct text *text, struct bytes bytes);
 
-/* INFO as it is sent to this connection; the second one tells more (net/info.c). */
-void info_send(struct conn *conn, bool is_second);
+/* INFO as it is sent to this connection (net/info.c): first of all, behind the first PONG, when something changed. */
+enum info_kind { INFO_FIRST, INFO_SECOND, INFO_UPDATE };
+void info_send(struct conn *conn, enum info_kind kind);
 
 #endif

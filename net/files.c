@@ -2,7 +2,7 @@
  * net/files.c: the files that tell other programs about this one: its process id, its ports.
  *
  * Keeps:   who sees the ports file sees all of it: it is written aside, then renamed.
- * Runs on: pid file: the main thread; ports file: shard 0, its removal the main thread after the shards.
+ * Runs on: pid file: the main thread; ports file: shard 0, its removal the main thread too, after the shards.
  *
  * Source: server-interface.md sections 6.3 and 6.4.
  */
@@ -31,16 +31,14 @@ static bool write_file(const char *path, struct bytes bytes, mode_t mode)
     return result == 0 && count == (ssize_t)bytes.count;
 }
 
-bool pid_file_write(const struct server *server)
+bool pid_file_write(const struct options *options)
 {
-    const char *path = server->options->pid_file;
+    const char *path = options->pid_file;
     if (path[0] == '\0')
         return true;
     struct text text = {.data = NULL};
     text_append_u64(&text, (uint64_t)getpid());
     bool is_written = write_file(path, text_bytes(&text), 0600);
-    if (!is_written)
-        diag_line(DIAG_FATAL, "Could not write pidfile: open %s: %s", path, strerrordesc_np(errno));
     text_free(&text);
     return is_written;
 }
@@ -97,7 +95,7 @@ static void append_path(struct text *text, const struct options *options, const 
 
 void ports_file_write(const struct server *server)
 {
-    const struct options *options = server->options;
+    const struct options *options = server->live;
     if (options->ports_file_dir[0] == '\0')
         return;
     struct text path = {.data = NULL};
@@ -120,9 +118,8 @@ void ports_file_write(const struct server *server)
     text_free(&text);
 }
 
-void ports_file_remove(const struct server *server)
+void ports_file_remove(const struct options *options)
 {
-    const struct options *options = server->options;
     if (options->ports_file_dir[0] == '\0')
         return;
     struct text path = {.data = NULL};

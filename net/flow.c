@@ -40,7 +40,7 @@ void flow_hold_back(struct net *net, struct conn *from)
 void flow_note_queued(struct net *net, const struct conn *conn)
 {
     const struct server *server = net->server;
-    if (conn->output.queued_bytes <= server->stall_bytes)
+    if (conn->output.queued_bytes <= server->stall_bytes || net->limits.has_no_stall)
         return;
     uint64_t over = conn->output.queued_bytes - server->stall_bytes;
     uint64_t most = server->pending_bytes_max - server->stall_bytes;

@@ -1,10 +1,10 @@
 /*
  * net/info.c: who this server is, as it tells every client first.
  *
- *     INFO ␠ { head … "client_id":5,"client_ip":"127.0.0.1" [,"connect_info":true,"remote_account":"$G"] tail } ␠ CR LF
+ *     INFO ␠ { head … "client_id":5,"client_ip":"127.0.0.1" [,"ldm":true] [,"connect_info":true,"remote_account":"$G"] tail } ␠ CR LF
  *
  * Keeps:   the members' order of the reference; one space behind INFO, one before CR LF (nats.java counts them).
- * Runs on: server_info_…: shard 0 or before the shards; info_send: the connection's shard.
+ * Runs on: server_info_init: before the shards; info_send: the connection's shard.
  *
  * Source: core-protocol.md sections 2 and 12.4.
  */
@@ -59,37 +59,50 @@ void server_info_init(struct server *server, struct io *io)
     server->name = name[0] != '\0' ? name : server->id;
 }
 
-void server_info_prepare(struct server *server)
+/* Without the client's own members. */
+static void prepare_head(struct net *net)
 {
-    struct text *head = &server->info_head;
-    text_clear(head);
+    const struct server *server = net->server;
+    struct text *head = &net->info_head;
+    struct bytes host = bytes_of_text(server->options->host);
+    uint64_t port = server->listener.port;
+    struct bytes advertised = bytes_of_text(net->limits.client_advertise);
+    if (advertised.count > 0) {
+        const char *colon = memrchr(advertised.data, ':', advertised.count);
+        host = colon == NULL ? advertised
+                             : bytes_of(advertised.data, (size_t)(colon - advertised.data));
+        if (colon != NULL)
+            (void)text_parse_u64(bytes_after(advertised, host.count + 1), &port);
+    }
     text_append_format(head, "INFO {\"server_id\":\"%s\",\"server_name\":", server->id);
     text_append_json_string(head, bytes_of_text(server->name));
     text_append_literal(head, ",\"version\":\"" PAIL_NATS_VERSION
                               "\",\"proto\":1,\"go\":\"" PAIL_GO_VERSION "\",\"host\":");
-    text_append_json_string(head, bytes_of_text(server->options->host));
-    text_append_format(head, ",\"port\":%u,\"headers\":true,\"max_payload\":%u",
-                       server->listener.port, server->payload_bytes_max);
+    text_append_json_string(head, host);
+    text_append_format(head, ",\"port\":%u,\"headers\":%s,\"max_payload\":%u", (unsigned)port,
+                       server->options->no_header_support ? "false" : "true",
+                       net->limits.payload_bytes_max);
     if (server->world != NULL)
         text_append_literal(head, ",\"jetstream\":true");
     text_append_literal(head, ",\"client_id\":");
-
-    struct text *tail = &server->info_tail;
-    text_clear(tail);
-    text_append_format(tail, ",\"api_lvl\":%d,\"xkey\":\"%s\"} \r\n", PAIL_API_LEVEL, server->xkey);
 }
 
-void info_send(struct conn *conn, bool is_second)
+void info_send(struct conn *conn, enum info_kind kind)
 {
-    const struct server *server = conn->net->server;
+    struct net *net = conn->net;
     struct text text = {.data = NULL};
-    text_append(&text, text_bytes(&server->info_head));
+    if (net->info_head.count == 0)
+        prepare_head(net);
+    text_append(&text, text_bytes(&net->info_head));
     text_append_u64(&text, conn->cid);
     if (conn->ip[0] != '\0')
         text_append_format(&text, ",\"client_ip\":\"%s\"", conn->ip);
-    if (is_second)
+    if (net->is_lame_duck)
+        text_append_literal(&text, ",\"ldm\":true");
+    if (kind == INFO_SECOND)
         text_append_literal(&text, ",\"connect_info\":true,\"remote_account\":\"$G\"");
-    text_append(&text, text_bytes(&server->info_tail));
+    text_append_format(&text, ",\"api_lvl\":%d,\"xkey\":\"%s\"} \r\n", PAIL_API_LEVEL,
+                       net->server->xkey);
     conn_say(conn, text_bytes(&text));
     text_free(&text);
 }

@@ -40,7 +40,6 @@ enum status listener_open(struct listener *listener, struct net *net)
         return errno == EADDRINUSE ? STATUS_BUSY : status;
     if (listener->next_client_id == 0)
         listener->next_client_id = SERVER_CLIENT_ID_FIRST;
-    server_info_prepare(server_of(listener));
     listener->is_accepting = true;
     io_accept(net->shard->io, &listener->accept, listener->socket, on_accept_done);
     diag_info("Listening for client connections on %s:%u", options->host, listener->port);
@@ -50,6 +49,7 @@ enum status listener_open(struct listener *listener, struct net *net)
 void listener_close(struct listener *listener, struct net *net)
 {
     timer_stop(&listener->retry_timer);
+    listener->is_closing = true;
     if (listener->socket == IO_FILE_NONE)
         return;
     io_shutdown(net->shard->io,
@@ -62,17 +62,22 @@ void listener_close(struct listener *listener, struct net *net)
     listener->socket = IO_FILE_NONE;
 }
 
+void listeners_close(struct net *net)
+{
+    listener_close(&net->server->listener, net);
+    timer_stop(&net->server->door_timer);
+}
+
 static void on_accept_done(struct op *op)
 {
     struct listener *listener = CONTAINER_OF(op, struct listener, accept);
-    struct server *server = server_of(listener);
     struct net *net = net_of(shard_current());
     if (op->result >= 0)
         place(net, op->result);
     if ((op->flags & OP_MORE) != 0)
         return;
     listener->is_accepting = false;
-    if (server->is_stopping) {
+    if (listener->is_closing) {
         listener_close(listener, net);
         return;
     }
@@ -103,7 +108,7 @@ static void place(struct net *net, io_socket socket)
             to = i;
         }
     }
-    uint32_t count_max = server->options->conn_count_max;
+    uint32_t count_max = server->live->conn_count_max;
     struct placed placed = {
         .cid = server->listener.next_client_id++,
         .socket = socket,

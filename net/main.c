@@ -7,26 +7,15 @@
 #include <string.h>
 
 #include "core/config.h"
-#include "core/diag.h"
 #include "core/options.h"
+#include "net/reload.h"
 #include "net/server.h"
+#include "net/signal_command.h"
 
 static void print(FILE *file, const struct text *text)
 {
     if (text->count > 0)
         (void)fwrite(text->data, 1, text->count, file); /* nobody to tell if it fails */
-}
-
-static enum status open_diag(const struct options *options)
-{
-    struct diag_options diag = {
-        .file = options->log_file[0] != '\0' ? options->log_file : NULL,
-        .debug = options->debug,
-        .trace = options->trace,
-        .without_time = !options->logtime,
-        .utc = options->logtime_utc,
-    };
-    return diag_open(&diag);
 }
 
 int main(int argc, char **argv)
@@ -41,8 +30,10 @@ int main(int argc, char **argv)
     text_free(&output.out);
     text_free(&output.err);
     int exit_code = output.exit_code;
+    if (next == OPTIONS_SIGNAL)
+        exit_code = signal_command(options);
     if (next == OPTIONS_START) {
-        if (open_diag(options) == STATUS_OK) {
+        if (reload_open_diag(options) == STATUS_OK) {
             exit_code = server_run(options);
         } else {
             fprintf(stderr, "error opening file: open %s: %s\n", options->log_file,

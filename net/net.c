@@ -16,6 +16,7 @@
 #include "net/flow.h"
 #include "net/interest.h"
 #include "net/kv_port.h"
+#include "net/reload.h"
 #include "net/server.h"
 
 static void on_local_change(void *context, struct bytes subject, struct bytes queue,
@@ -30,6 +31,7 @@ struct net *net_create(struct shard *shard, struct server *server)
     struct net *net = heap_alloc_zeroed(shard->heap, sizeof(*net));
     net->shard = shard;
     net->server = server;
+    net->limits = net_limits_of(server->options);
     net->match.heap = shard->heap;
     net->random = io_random(shard->io) | 1;
     for (unsigned i = 0; i < CONN_LIST_COUNT; i++)
@@ -57,6 +59,7 @@ void net_destroy(struct net *net)
     match_fini(&net->match);
     output_pool_fini(&net->pool);
     heap_free(net->slots);
+    text_free(&net->info_head);
     net->shard->rooms[SHARD_ROOM_NET] = NULL;
     heap_free(net);
 }

@@ -10,8 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/options.h"
 #include "core/shard.h"
 #include "core/shared.h"
+#include "core/text.h"
 #include "core/timer.h"
 #include "kv/kv.h"
 #include "kv/outbox.h"
@@ -77,10 +79,24 @@ struct net_figures {
     NET_FIGURES_LIST(NET_FIGURES_MEMBER)
 };
 
+/* What a reload may change: a copy a shard, so that none is read while it is written. */
+struct limits {
+    uint32_t control_line_bytes_max, payload_bytes_max;
+    uint32_t traced_bytes_max; /* of a payload in the log; 0: no limit */
+    uint32_t pings_out_max;
+    uint64_t ping_interval_ns, write_deadline_ns;
+    uint64_t sweep_ns; /* between two looks for sends that take too long */
+    bool has_no_stall; /* a slow client slows nobody down */
+    bool traces_headers;
+    char client_advertise[OPTIONS_NAME_BYTES];
+};
+
 struct net {
-    struct shard *shard;                 /* borrows */
-    struct server *server;               /* shares, see there */
-    struct kv *kv;                       /* borrows; NULL: JetStream is off */
+    struct shard *shard;   /* borrows */
+    struct server *server; /* shares, see there */
+    struct kv *kv;         /* borrows; NULL: JetStream is off */
+    struct limits limits;
+    struct text info_head;               /* of INFO, up to the client's id; made when it is empty */
     struct outbox outbox;                /* what kv speaks to */
     struct subscriptions *subscriptions; /* owns */
     struct match match;                  /* scratch of the route in progress */
@@ -105,6 +121,7 @@ struct net {
     uint64_t output_done_ns; /* the turn whose output phase was the last one */
     bool is_stopping;        /* reads nothing any more */
     bool is_closing;         /* closes its connections */
+    bool is_lame_duck;       /* says so in INFO */
     bool is_stop_reported;
     uint64_t stop_deadline_ns;
 };

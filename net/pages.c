@@ -126,7 +126,7 @@ static void make_varz(struct net *net, const uint64_t *request_counts, struct pa
         between = ",";
     }
     text_append_literal(text, "\n  },\n  \"config_load_time\": \"");
-    text_append_time(text, server->start_wall_ns);
+    text_append_time(text, server->config_load_wall_ns);
     text_append_literal(text, "\",\n  \"config_digest\": \"\",\n  \"system_account\": \"$SYS\"\n}");
 }
 
@@ -142,11 +142,11 @@ static void append_identity(struct text *text, const struct server *server)
 
 static void append_limits(struct text *text, const struct server *server)
 {
-    const struct options *options = server->options;
+    const struct options *options = server->live;
     const char *http_host = options->http_host[0] != '\0' ? options->http_host : options->host;
     text_append_format(text, "  \"max_connections\": %u,\n", options->conn_count_max);
     text_append_format(text, "  \"ping_interval\": %" PRIu64 ",\n  \"ping_max\": %u,\n",
-                       server->ping_interval_ns, server->pings_out_max);
+                       options->ping_interval_ns, options->ping_count_max);
     text_append_literal(text, "  \"http_host\": ");
     text_append_json_string(text, bytes_of_text(http_host));
     text_append_format(text,
@@ -154,9 +154,9 @@ static void append_limits(struct text *text, const struct server *server)
                        "  \"https_port\": 0,\n  \"auth_timeout\": 2,\n",
                        options->http_port);
     text_append_format(text,
-                       "  \"max_control_line\": %u,\n  \"max_payload\": %u,\n"
+                       "  \"max_control_line\": %" PRIu64 ",\n  \"max_payload\": %" PRIu64 ",\n"
                        "  \"max_pending\": %" PRIu64 ",\n",
-                       server->control_line_bytes_max, server->payload_bytes_max,
+                       options->control_line_bytes_max, options->payload_bytes_max,
                        server->pending_bytes_max);
     text_append_literal(text, "  \"cluster\": {},\n  \"gateway\": {},\n  \"leaf\": {},\n"
                               "  \"mqtt\": {},\n  \"websocket\": {},\n");
@@ -192,7 +192,7 @@ static void append_process(struct text *text, const struct net *net)
     uint64_t now_ns = shard_wall_ns(net->shard);
     uint64_t uptime_ns = now_ns - server->start_wall_ns;
     text_append_format(text, "  \"tls_timeout\": 2,\n  \"write_deadline\": %" PRIu64 ",\n",
-                       server->write_deadline_ns);
+                       server->live->write_deadline_ns);
     text_append_literal(text, "  \"start\": \"");
     text_append_time(text, server->start_wall_ns);
     text_append_literal(text, "\",\n  \"now\": \"");
@@ -298,7 +298,7 @@ static void make_healthz(struct net *net, struct bytes query, struct page *page)
         text_append_format(&page->body, "{\"status\":\"error\",\"error\":\"%s\"}", why);
         return;
     }
-    if (net->server->listener.port == 0) { /* still recovering */
+    if (!net->server->is_ready || net->server->is_lame_duck) {
         page->status = 500;
         text_append_literal(&page->body,
                             "{\"status\":\"error\",\"error\":\"failed to be ready for connections "

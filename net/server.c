@@ -2,18 +2,15 @@
  * net/server.c: one server from its first log line to its last.
  *
  *     main thread: store directory, kv world ──► shards ──► waits for signals ──► joins the shards
- *     shard 0:     once all have recovered: monitor, listener, "Server is ready"
+ *     shard 0:     monitor; once all have recovered: listener, "Server is ready"
  *
- * Keeps:   the port opens only when every shard can serve. Signals reach the shards as bytes on a socket, for a signal's
- *          number is all there is to say. What cannot go on ends the process with a [FTL] line and exit code 1.
+ * Keeps:   the port opens only when every shard can serve. What cannot go on ends the process with a [FTL] line and exit code 1.
  * Owns:    everything it starts; ended in reverse order.
  * Runs on: the main thread, but for on_start, on_stop, on_ready and on_control.
  */
 #include "net/server.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -25,12 +22,14 @@
 #include "core/hash.h"
 #include "core/text.h"
 #include "net/files.h"
+#include "net/lame_duck.h"
+#include "net/reload.h"
+#include "net/signals.h"
 #include "store/store.h"
 
 enum { WHY_BYTES = 512 };
 enum { DOOR_TRIES_MAX = 50 };
 static const uint64_t DOOR_RETRY_NS = 20000000;
-enum { CONTROL_STARTED = 1, CONTROL_STOP = 2 };
 
 static bool server_start(struct server *server, struct store_directory **directory);
 static void server_init(struct server *server, const struct options *options);
@@ -48,8 +47,6 @@ __attribute__((noreturn)) static void end_without_port(const struct options *opt
                                                        bool is_monitor, int cause);
 static void on_control(struct op *op);
 static void on_store_fatal(void *context, const char *why);
-static void wait_for_end(struct server *server);
-static void on_reopen(const struct options *options);
 static void raise_descriptor_limit(void);
 
 /* Ends the process: for failures on a shard, where nothing is left to unwind that the next start would miss. */
@@ -61,25 +58,29 @@ __attribute__((noreturn)) static void end_fatally(void)
 int server_run(const struct options *options)
 {
     struct server *server = aligned_alloc(_Alignof(struct server), sizeof(*server));
+    struct options *current = malloc(sizeof(*current)); /* as the main thread knows them */
+    struct options *live = malloc(sizeof(*live));
     struct store_directory *directory = NULL;
-    if (server == NULL)
-        return 1;
+    ASSERT(server != NULL && current != NULL && live != NULL);
+    *current = *live = *options;
     server_init(server, options);
+    server->live = live;
     bool is_started = server_start(server, &directory);
     if (is_started) {
-        wait_for_end(server);
+        signals_wait_for_end(server, current);
         shard_group_join(server->group);
     }
     close_store(server, directory);
-    ports_file_remove(server);
+    ports_file_remove(server->live);
     if (is_started)
         diag_info("Server Exiting..");
     for (int i = 0; i < 2; i++) {
         if (server->control_sockets[i] != IO_FILE_NONE)
             (void)close(server->control_sockets[i]);
     }
-    text_free(&server->info_head);
-    text_free(&server->info_tail);
+    free((void *)(uintptr_t)shared_swap(&server->reloaded, 0));
+    free(server->live);
+    free(current);
     free(server);
     return is_started ? 0 : 1;
 }
@@ -89,15 +90,9 @@ static void server_init(struct server *server, const struct options *options)
     memset(server, 0, sizeof(*server));
     server->options = options;
     server->shard_count = options->shard_count != 0 ? options->shard_count : shard_count_default();
-    server->control_line_bytes_max = (uint32_t)options->control_line_bytes_max;
-    server->payload_bytes_max = (uint32_t)options->payload_bytes_max;
     server->subscription_count_max = options->subscription_count_max;
     server->pending_bytes_max = options->pending_bytes_max;
     server->stall_bytes = options->pending_bytes_max / 4 * 3;
-    server->ping_interval_ns = options->ping_interval_ns;
-    server->pings_out_max = options->ping_count_max;
-    server->write_deadline_ns = options->write_deadline_ns;
-    server->sweep_ns = options->write_deadline_ns / 8 + 1000000;
     server->control_sockets[0] = server->control_sockets[1] = IO_FILE_NONE;
     server->listener.socket = IO_FILE_NONE;
 }
@@ -109,13 +104,7 @@ static bool server_start(struct server *server, struct store_directory **directo
 {
     char why[WHY_BYTES] = "";
     struct io *io = NULL;
-    sigset_t signals;
-    (void)sigemptyset(&signals); /* these cannot fail on a valid set */
-    for (const int *signal = server_signals; *signal != 0; signal++)
-        (void)sigaddset(&signals, *signal);
-    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGALRM, SIG_IGN);
+    signals_block();
     raise_descriptor_limit();
 
     enum status status = io_create(0, &io, why, sizeof(why));
@@ -125,9 +114,12 @@ static bool server_start(struct server *server, struct store_directory **directo
     }
     hash_seed_set(io_random(io));
     server_info_init(server, io);
-    server->start_wall_ns = io_wall_ns(io);
+    server->start_wall_ns = server->config_load_wall_ns = io_wall_ns(io);
     say_who(server);
-    bool is_good = pid_file_write(server);
+    bool is_good = pid_file_write(server->options);
+    if (!is_good)
+        diag_line(DIAG_FATAL, "Could not write pidfile: open %s: %s", server->options->pid_file,
+                  strerrordesc_np(errno));
     if (is_good && server->options->jetstream)
         is_good = open_store(server, io, directory);
     io_destroy(io);
@@ -156,7 +148,15 @@ static void say_who(const struct server *server)
     diag_info("  ID:       %s", server->id);
     diag_info("  Shards:   %u", server->shard_count);
     if (options->config_file[0] != '\0')
-        diag_info("Using configuration file: %s", options->config_file);
+        diag_info("Using configuration file: %s (%s)", options->config_file,
+                  options->config_digest);
+    if (options->ignored[0] != '\0')
+        diag_warn("Of no effect here: %s", options->ignored);
+    if (options->has_leafnodes)
+        diag_warn("pail does not listen for leafnode connections");
+    if (options->payload_bytes_max > 8 << 20)
+        diag_warn("Maximum payloads over 8.00 MB are generally discouraged and could lead to poor "
+                  "performance");
     if (!options->jetstream)
         return;
     diag_info("Starting JetStream");
@@ -208,8 +208,8 @@ static bool open_store(struct server *server, struct io *io, struct store_direct
     struct kv_options kv_options = {
         .server_name = server->name,
         .shard_count = server->shard_count,
-        .payload_bytes_max = server->payload_bytes_max,
-        .is_strict = true,
+        .payload_bytes_max = server->options->payload_bytes_max,
+        .is_strict = server->options->strict,
         .store = options,
     };
     server->world = kv_world_create(&kv_options, *directory);
@@ -254,7 +254,7 @@ static void raise_descriptor_limit(void)
  */
 static void end_late(const struct server *server)
 {
-    ports_file_remove(server);
+    ports_file_remove(server->live);
     diag_warn("stopped_before_quiet");
     diag_info("Server Exiting..");
     _exit(0);
@@ -305,6 +305,7 @@ static void on_ready(void *context, const struct store_recovery *recovery)
               (unsigned long long)recovery->record_count, (unsigned long long)recovery->bytes,
               (unsigned long long)recovery->torn_batches);
     diag_info("Took %.3fms to start JetStream", (double)took_ns / 1e6);
+    net->server->is_recovered = true;
     open_door(net);
 }
 
@@ -322,6 +323,8 @@ static void open_door(struct net *net)
     if (options->http_port != 0 && server->monitor == NULL)
         status = monitor_open(net);
     bool is_monitor = status != STATUS_OK;
+    if (status == STATUS_OK && !server->is_recovered)
+        return; /* monitoring goes on meanwhile */
     if (status == STATUS_OK)
         status = listener_open(&server->listener, net);
     if (status == STATUS_BUSY && server->door_tries++ < DOOR_TRIES_MAX) {
@@ -331,6 +334,7 @@ static void open_door(struct net *net)
     }
     if (status != STATUS_OK)
         end_without_port(options, is_monitor, errno);
+    server->is_ready = true;
     ports_file_write(server);
     diag_info("Server is ready");
 }
@@ -366,81 +370,23 @@ static void on_control(struct op *op)
     struct server *server = CONTAINER_OF(op, struct server, control);
     struct net *net = net_of(shard_current());
     for (int32_t i = 0; i < op->result; i++) {
-        if (op->buffer[i] == CONTROL_STARTED && net->kv == NULL)
-            open_door(net);
-        if (op->buffer[i] == CONTROL_STOP)
+        switch ((enum control)op->buffer[i]) {
+        case CONTROL_STARTED:
+            server->is_recovered |= net->kv == NULL;
+            if (!server->is_ready) /* recovery may have been faster */
+                open_door(net);
+            break;
+        case CONTROL_STOP:
             stop_begin(net);
+            break;
+        case CONTROL_RELOAD:
+            reload_take(net);
+            break;
+        case CONTROL_LAME_DUCK:
+            lame_duck_begin(net);
+            break;
+        }
     }
     if ((op->flags & OP_MORE) == 0 && op->result > 0)
         io_recv(net->shard->io, &server->control, server->control_sockets[0], on_control);
-}
-
-/* ---- signals ---- */
-
-const int server_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, 0};
-
-static const char *signal_words(int number)
-{
-    switch (number) {
-    case SIGINT:
-        return "interrupt";
-    case SIGTERM:
-        return "terminated";
-    case SIGHUP:
-        return "hangup";
-    case SIGUSR1:
-        return "user defined signal 1";
-    default:
-        return "user defined signal 2";
-    }
-}
-
-static void tell_shards(struct server *server, char what)
-{
-    ssize_t count = write(server->control_sockets[1], &what, 1);
-    ASSERT(count == 1); /* a byte always finds room in an empty socket */
-}
-
-/* Returns when an orderly end has been asked for. */
-static void wait_for_end(struct server *server)
-{
-    sigset_t signals;
-    (void)sigemptyset(&signals);
-    for (const int *signal = server_signals; *signal != 0; signal++)
-        (void)sigaddset(&signals, *signal);
-    tell_shards(server, CONTROL_STARTED);
-    for (;;) {
-        int number = sigwaitinfo(&signals, NULL);
-        if (number < 0)
-            continue; /* interrupted by a signal that is not ours */
-        diag_info("Trapped \"%s\" signal", signal_words(number));
-        if (number == SIGINT || number == SIGTERM)
-            break;
-        if (number == SIGUSR1)
-            on_reopen(server->options);
-        else
-            diag_warn("%s is not supported yet",
-                      number == SIGHUP ? "Reloading the configuration" : "Lame duck mode");
-    }
-    diag_info("Initiating Shutdown...");
-    tell_shards(server, CONTROL_STOP);
-}
-
-static void on_reopen(const struct options *options)
-{
-    if (options->log_file[0] == '\0') {
-        diag_info("File log re-open ignored, not a file logger");
-        return;
-    }
-    struct diag_options diag = {
-        .file = options->log_file,
-        .debug = options->debug,
-        .trace = options->trace,
-        .without_time = !options->logtime,
-        .utc = options->logtime_utc,
-    };
-    if (diag_open(&diag) == STATUS_OK)
-        diag_info("File log re-opened");
-    else
-        diag_error("log_reopen_failed file=%s", options->log_file);
 }

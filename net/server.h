@@ -35,7 +35,7 @@ struct listener {
     struct timer retry_timer; /* when descriptors have run out */
     io_socket socket;
     uint16_t port;
-    bool is_accepting;
+    bool is_accepting, is_closing;
     uint64_t next_client_id;
 };
 
@@ -49,23 +49,25 @@ struct server {
     struct shared_u64 conn_counts[SHARD_COUNT_MAX];
     struct shared_figures figures[SHARD_COUNT_MAX];
 
-    const struct options *options; /* borrows */
+    /* Options on their way from main to shard 0, a pointer; who swaps it out owns them. */
+    struct shared_u64 reloaded;
+
+    const struct options
+        *options; /* borrows; as the server was started, which a reload leaves alone */
     uint32_t shard_count;
 
-    /* Read by all shards, written before they start. */
-    uint32_t control_line_bytes_max, payload_bytes_max;
+    /* Read by all shards, written before they start. What a reload may change is in net->limits. */
     uint32_t subscription_count_max; /* 0: no limit */
     uint64_t pending_bytes_max;
     uint64_t stall_bytes; /* queued: who publishes to such a connection is slowed down */
-    uint64_t ping_interval_ns, write_deadline_ns;
-    uint64_t sweep_ns; /* between two looks for sends that take too long */
-    uint32_t pings_out_max;
     char id[SERVER_KEY_BYTES], xkey[SERVER_KEY_BYTES];
     const char *name;
     uint64_t start_wall_ns;
     struct kv_world *world; /* NULL: JetStream is off */
 
     /* Shard 0's alone. */
+    struct options *live; /* owns; as the last reload left them */
+    uint64_t config_load_wall_ns;
     struct shard_group *group;
     struct listener listener;
     struct monitor *monitor; /* NULL: off */
@@ -76,16 +78,20 @@ struct server {
         control_sockets[2]; /* main writes a signal's number into 1, shard 0 reads it from 0 */
     uint32_t idle_count;    /* shards whose kv is quiet; then those whose connections are gone */
     bool is_stopping;
-    struct text info_head,
-        info_tail; /* of INFO; read by all shards, written by shard 0 before it listens */
+    bool is_recovered; /* the port for clients may open */
+    bool is_ready;     /* all ports are open */
+    bool is_lame_duck, is_lame_duck_done;
+    uint64_t lame_duck_end_ns;
+    struct timer lame_duck_timer;
+    struct op lame_duck_done; /* tells main */
 };
 
 void server_info_init(struct server *server, struct io *io); /* net/info.c: keys and name */
-void server_info_prepare(struct server *server);             /* when the port is known */
 
 /* Opens the port and begins to accept (shard 0). STATUS_BUSY: someone has it. On failure errno tells why. */
 MUST_USE enum status listener_open(struct listener *listener, struct net *net);
 void listener_close(struct listener *listener, struct net *net);
+void listeners_close(struct net *net); /* all that clients come by */
 
 /* All on shard 0 (net/monitor.c); monitor_open fails as listener_open does. */
 MUST_USE enum status monitor_open(struct net *net);
@@ -95,8 +101,6 @@ uint16_t monitor_port(const struct monitor *monitor);
 
 /* Sums of all shards' figures. */
 void server_figures(const struct server *server, struct net_figures *figures_out);
-
-extern const int server_signals[]; /* those that main waits for; 0 ends */
 
 /* Runs until a signal ends it; the exit code. */
 int server_run(const struct options *options);

@@ -39,8 +39,8 @@ void stop_begin(struct net *net)
     if (server->is_stopping)
         return;
     server->is_stopping = true;
-    listener_close(&server->listener, net);
-    timer_stop(&server->door_timer);
+    listeners_close(net);
+    timer_stop(&server->lame_duck_timer);
     monitor_close(net);
     tell_all(net->shard, on_read_nothing);
 }

@@ -8,7 +8,7 @@
 #include "core/json.h"
 #include "core/text.h"
 
-enum { PAYLOAD_BYTES_MAX = 256 };
+enum { PAYLOAD_BYTES_MAX = 4096 }; /* a line of the log has not much more room */
 
 static void say(const struct conn *conn, const char *direction, const char *what,
                 const struct text *text)
@@ -25,16 +25,32 @@ static void append_word(struct text *text, struct bytes word)
     text_append(text, word);
 }
 
-static void say_payload(const struct conn *conn, const char *direction, struct bytes payload)
+static void say_bytes(const struct conn *conn, const char *direction, const char *what,
+                      struct bytes bytes)
 {
     struct text text = {0};
-    bool is_cut = payload.count > PAYLOAD_BYTES_MAX;
-    text_append_json_string(&text,
-                            bytes_of(payload.data, is_cut ? PAYLOAD_BYTES_MAX : payload.count));
-    if (is_cut)
-        text_append_literal(&text, "...");
-    say(conn, direction, "MSG_PAYLOAD: ", &text);
+    uint32_t most = conn->net->limits.traced_bytes_max;
+    if (most == 0 || most > PAYLOAD_BYTES_MAX)
+        most = PAYLOAD_BYTES_MAX;
+    bool is_cut = bytes.count > most;
+    text_append_json_string(&text, bytes_of(bytes.data, is_cut ? most : bytes.count));
+    if (is_cut) { /* "hel..." */
+        text.count--;
+        text_append_literal(&text, "...\"");
+    }
+    say(conn, direction, what, &text);
     text_free(&text);
+}
+
+/* With trace_headers only what stands before the payload. */
+static void say_payload(const struct conn *conn, const char *direction, const struct msg *msg)
+{
+    bool traces_headers = conn->net->limits.traces_headers;
+    if (!traces_headers)
+        say_bytes(conn, direction, "MSG_PAYLOAD: ", msg->payload);
+    else if (msg->headers.count > 4)
+        say_bytes(conn, direction, "MSG_PAYLOAD: ",
+                  bytes_of(msg->headers.data, msg->headers.count - 4)); /* without the empty line */
 }
 
 /* Whether the value of this member of CONNECT is a secret. */
@@ -124,7 +140,7 @@ void trace_operation(const struct conn *conn, const struct operation *operation)
     say(conn, "<<-", "", &text);
     text_free(&text);
     if (operation->kind == OPERATION_PUB)
-        say_payload(conn, "<<-", operation->msg.payload);
+        say_payload(conn, "<<-", &operation->msg);
 }
 
 void trace_text(const struct conn *conn, struct bytes sent)
@@ -153,5 +169,5 @@ void trace_message(const struct conn *conn, const struct parcel *parcel, struct 
                        msg->payload.count + (shows_headers ? msg->headers.count : 0));
     say(conn, "->>", "", &text);
     text_free(&text);
-    say_payload(conn, "->>", msg->payload);
+    say_payload(conn, "->>", msg);
 }

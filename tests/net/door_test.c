@@ -22,6 +22,7 @@
 #include "core/diag.h"
 #include "core/text.h"
 #include "net/server.h"
+#include "net/signals.h"
 
 enum { SHARDS = 3, WAIT_MS = 10000, LATER_MAX = 64 };
 
