@@ -213,7 +213,7 @@ class Reload(Operate):
 
 
 class LameDuck(Operate):
-    CONFIG = 'lame_duck_duration: "30s"\nlame_duck_grace_period: "500ms"\nhttp: "127.0.0.1:-1"\n'
+    CONFIG = 'lame_duck_duration: "30s"\nlame_duck_grace_period: "3s"\nhttp: "127.0.0.1:-1"\n'
 
     def healthz(self, server):
         port = server.wait_for_log(r"http monitor on 127\.0\.0\.1:(\d+)").group(1)
