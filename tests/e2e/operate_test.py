@@ -239,6 +239,7 @@ class LameDuck(Operate):
             Client(server.port)
         server.process.send_signal(signal.SIGTERM)  # has no effect any more
         clients[3].sub("still.there", sid="7")
+        clients[3].flush()
         clients[2].pub("still.there", b"x")
         clients[3].next(sid="7")
         if server_is_pail():  # nats-server has stopped JetStream by now
