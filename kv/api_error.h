@@ -26,14 +26,19 @@
       "consumer expected to be durable but a durable name was not set")                            \
     X(API_CONSUMER_EPHEMERAL_WITH_DURABLE, 400, 10020,                                             \
       "consumer expected to be ephemeral but a durable name was set in request")                   \
+    X(API_EXTERNAL_API_OVERLAPS, 400, 10021, "stream external api prefix %s")                      \
+    X(API_EXTERNAL_DELIVER_OVERLAPS, 400, 10022, "stream external delivery prefix %s")             \
     X(API_INSUFFICIENT_RESOURCES, 503, 10023, "insufficient resources")                            \
+    X(API_EXTERNAL_DELIVER_WILDCARDS, 400, 10024, "stream external delivery prefix %s")            \
     X(API_INVALID_JSON, 400, 10025, "invalid JSON: %s")                                            \
     X(API_MAXIMUM_CONSUMERS, 400, 10026, "maximum consumers limit reached")                        \
+    X(API_MIRROR_MESSAGE_SIZE, 400, 10030, "stream mirror must have max message size >= source")   \
     X(API_MIRROR_WITH_SOURCES, 400, 10031, "stream mirrors can not also contain other sources")    \
     X(API_MIRROR_WITH_SUBJECTS, 400, 10034, "stream mirrors can not contain subjects")             \
     X(API_NO_MESSAGE_FOUND, 404, 10037, "no message found")                                        \
     X(API_NOT_EMPTY_REQUEST, 400, 10038, "expected an empty request payload")                      \
     X(API_SEQUENCE_NOT_FOUND, 400, 10043, "sequence %s not found")                                 \
+    X(API_SOURCE_MESSAGE_SIZE, 400, 10046, "stream source must have max message size >= target")   \
     X(API_STREAM_CREATE, 500, 10049, "%s")                                                         \
     X(API_STREAM_GENERAL, 500, 10051, "%s")                                                        \
     X(API_STREAM_INVALID_CONFIG, 500, 10052, "%s")                                                 \
@@ -92,10 +97,27 @@
       "consumer with multiple subject filters cannot use subject based API")                       \
     X(API_OVERLAPPING_FILTERS, 400, 10138, "consumer subject filters cannot overlap")              \
     X(API_EMPTY_FILTER, 400, 10139, "consumer filter in FilterSubjects cannot be empty")           \
+    X(API_SOURCE_DUPLICATE, 400, 10140, "duplicate source configuration detected")                 \
+    X(API_SOURCE_NAME, 400, 10141, "sourced stream name is invalid")                               \
+    X(API_MIRROR_NAME, 400, 10142, "mirrored stream name is invalid")                              \
+    X(API_MIRROR_WITH_FIRST_SEQ, 400, 10143,                                                       \
+      "stream mirrors can not have first sequence configured")                                     \
+    X(API_SOURCE_FILTER_AND_TRANSFORMS, 400, 10144,                                                \
+      "source with multiple subject transforms cannot also have a single subject filter")          \
+    X(API_SOURCE_TRANSFORM_SOURCE, 400, 10145, "source transform source: %s")                      \
+    X(API_SOURCE_TRANSFORM_DESTINATION, 400, 10146, "source transform: %s")                        \
+    X(API_SOURCE_FILTERS_OVERLAP, 400, 10147, "source filters can not overlap")                    \
     X(API_CONSUMER_EXISTS, 400, 10148, "consumer already exists")                                  \
     X(API_CONSUMER_DOES_NOT_EXIST, 400, 10149, "consumer does not exist")                          \
+    X(API_MIRROR_FILTER_AND_TRANSFORMS, 400, 10150,                                                \
+      "mirror with multiple subject transforms cannot also have a single subject filter")          \
+    X(API_MIRROR_TRANSFORM_SOURCE, 400, 10151, "mirror transform source: %s")                      \
+    X(API_MIRROR_FILTERS_OVERLAP, 400, 10152, "mirror subject filters can not overlap")            \
     X(API_INACTIVE_THRESHOLD_EXCESS, 400, 10153,                                                   \
       "consumer inactive threshold exceeds system limit of %s")                                    \
+    X(API_MIRROR_TRANSFORM_DESTINATION, 400, 10154, "mirror transform: %s")                        \
+    X(API_STREAM_TRANSFORM_SOURCE, 400, 10155, "stream transform source: %s")                      \
+    X(API_STREAM_TRANSFORM_DESTINATION, 400, 10156, "stream transform: %s")                        \
     X(API_PEDANTIC, 400, 10157, "pedantic mode: %s")                                               \
     X(API_PRIORITY_WITHOUT_GROUP, 400, 10159,                                                      \
       "Setting PriorityPolicy requires at least one PriorityGroup to be set")                      \
@@ -105,18 +127,23 @@
       "characters")                                                                                \
     X(API_INVALID_TTL, 400, 10165, "invalid per-message TTL")                                      \
     X(API_TTL_DISABLED, 400, 10166, "per-message TTL is disabled")                                 \
+    X(API_MIRROR_WITH_COUNTERS, 400, 10173, "stream mirrors can not also calculate counters")      \
     X(API_ATOMIC_PUBLISH_DISABLED, 400, 10174, "atomic publish is disabled")                       \
     X(API_PUSH_WITH_PRIORITY_GROUP, 400, 10178,                                                    \
       "priority groups can not be used with push consumers")                                       \
     X(API_ACK_WAIT_NEGATIVE, 400, 10183, "consumer ack wait needs to be positive")                 \
     X(API_BACKOFF_NEGATIVE, 400, 10184, "consumer backoff needs to be positive")                   \
     X(API_REQUIRED_LEVEL, 412, 10185, "JetStream minimum api level required")                      \
+    X(API_MIRROR_WITH_SCHEDULES, 400, 10186, "stream mirrors can not also schedule messages")      \
+    X(API_SOURCE_WITH_SCHEDULES, 400, 10187, "stream source can not also schedule messages")       \
     X(API_MISSING_SUBJECT_SEQUENCE, 400, 10193,                                                    \
       "missing sequence for expected last sequence per subject")                                   \
     X(API_PRIORITY_GROUP_WITHOUT_POLICY, 400, 10196,                                               \
       "consumer can not have priority groups when policy is none")                                 \
     X(API_PINNED_TTL_WITHOUT_POLICY, 400, 10197,                                                   \
       "PinnedTTL cannot be set when PriorityPolicy is none")                                       \
+    X(API_MIRROR_WITH_ATOMIC, 400, 10198, "stream mirrors can not also use atomic publishing")     \
+    X(API_MIRROR_WITH_BATCHED, 400, 10209, "stream mirrors can not also use batch publishing")     \
     X(API_ACK_FLOW_REQUIRES_PUSH, 400, 10218,                                                      \
       "flow control ack policy requires a push based consumer")                                    \
     X(API_ACK_FLOW_REQUIRES_FLOW, 400, 10219, "flow control ack policy requires flow control")     \

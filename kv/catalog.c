@@ -197,7 +197,12 @@ static void create_run(struct operation *operation)
         return;
     }
     operation->stream_id = catalog->next_id++;
-    operation->past.is_striped = !stream_config_needs_one_stripe(&operation->config);
+    /* What is republished goes out in the order of sequences, if one shard gives them. */
+    bool is_striped =
+        !stream_config_needs_one_stripe(&operation->config) && operation->config.republish == NULL;
+    operation->past.flags =
+        (is_striped ? PAST_IS_STRIPED : 0u)
+        | (stream_config_needs_whole_keys(&operation->config) ? PAST_HAS_WHOLE_KEYS : 0u);
     catalog_entry_of(catalog, operation->stream_id)->created_ns = shard_wall_ns(kv->shard);
     struct order *order = heap_alloc_aligned(kv->shard->heap, sizeof *order, 64);
     order_init(order, operation->config.first_seq > 0 ? operation->config.first_seq : 1);

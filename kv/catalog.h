@@ -14,10 +14,15 @@
 
 #include "kv/request.h"
 
+enum {
+    PAST_IS_STRIPED = 1u << 0,     /* keys over all shards */
+    PAST_HAS_WHOLE_KEYS = 1u << 1, /* keys are indexed as whole subjects, also of a bucket */
+};
+
 /* What recovery must know of a stream's past configurations. */
 struct stream_past {
     uint64_t dead_before_ns; /* a shorter max_age had removed everything older */
-    uint32_t is_striped;     /* keys over all shards; decided once, at creation */
+    uint32_t flags;          /* PAST_…: decided once, at creation */
     uint32_t row_count;
     struct {
         uint64_t upto; /* messages up to this sequence … */

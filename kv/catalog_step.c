@@ -64,7 +64,7 @@ static struct step_wait *step_wait_create(struct stream *stream, struct gather *
 
 static uint32_t stripes_of(const struct kv *kv, const struct stream_past *past)
 {
-    return past->is_striped ? kv->shard->count : 1;
+    return (past->flags & PAST_IS_STRIPED) != 0 ? kv->shard->count : 1;
 }
 
 static void step_make(struct kv *kv, const struct step_message *message,
@@ -72,8 +72,9 @@ static void step_make(struct kv *kv, const struct step_message *message,
 {
     struct stream *stream =
         stream_create(kv, message->stream_id, message->account, config, message->created_ns,
-                      stripes_of(kv, &message->past), message->order);
-    stream->is_striped = message->past.is_striped != 0;
+                      stripes_of(kv, &message->past),
+                      (message->past.flags & PAST_HAS_WHOLE_KEYS) != 0, message->order);
+    stream->is_striped = (message->past.flags & PAST_IS_STRIPED) != 0;
     if (stream->stripe == NULL || stream->is_memory)
         step_answer(kv, message->gather, from);
     else
@@ -173,12 +174,15 @@ static void step_adopt(struct kv *kv, const struct step_message *message,
                        struct stream_config *config)
 {
     struct stream *stream = stream_by_id(&kv->streams, message->stream_id);
+    bool has_whole_keys = (message->past.flags & PAST_HAS_WHOLE_KEYS) != 0;
     if (stream == NULL)
-        stream = stream_create(kv, message->stream_id, message->account, config,
-                               message->created_ns, stripes_of(kv, &message->past), message->order);
+        stream =
+            stream_create(kv, message->stream_id, message->account, config, message->created_ns,
+                          stripes_of(kv, &message->past), has_whole_keys, message->order);
     else
-        stream_adopt(stream, message->account, config, message->created_ns, message->order);
-    stream->is_striped = message->past.is_striped != 0;
+        stream_adopt(stream, message->account, config, message->created_ns, has_whole_keys,
+                     message->order);
+    stream->is_striped = (message->past.flags & PAST_IS_STRIPED) != 0;
     stream->is_visible = true;
     if (stream->stripe == NULL)
         return;

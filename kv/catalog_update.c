@@ -76,12 +76,16 @@ static bool update_check(struct operation *operation, struct stream *stream,
         return false;
     if (stream_overlap(&stream->kv->streams, stream->account, config) != NULL)
         return api_fail(failure, API_SUBJECTS_OVERLAP, NULL);
+    bool was_bucket = stream->prefix.count > 0;
+    if (was_bucket && stream_config_needs_whole_keys(config))
+        return api_fail(failure, API_STREAM_INVALID_CONFIG,
+                        "pail can not give sources or a subject transform to a bucket that was "
+                        "made without, yet");
     if (stream->is_striped && stream_config_needs_one_stripe(config))
         return api_fail(failure, API_STREAM_INVALID_CONFIG,
                         "pail can not limit the bytes or messages of a bucket that was made "
                         "without such a limit, or change its subjects, yet");
-    bool was_bucket = stream->prefix.count > 0;
-    if (was_bucket != (stream_config_bucket(config).count > 0))
+    if (!stream->has_whole_keys && was_bucket != (stream_config_bucket(config).count > 0))
         return api_fail(failure, API_STREAM_INVALID_CONFIG,
                         "pail can not make a bucket of a stream, or the other way, yet");
     return true;

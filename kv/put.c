@@ -24,6 +24,7 @@
 #include "kv/feed.h"
 #include "kv/gathering.h"
 #include "kv/put_rules.h"
+#include "kv/republish.h"
 #include "kv/stripe.h"
 
 enum { PUT_REPLY_INLINE = 96 };
@@ -352,7 +353,8 @@ enum kv_take put_publish(struct stream *stream, const struct origin *origin, con
         return put_refuse(stream, origin, msg, &failure);
 
     char room[STREAM_KEY_ROOM];
-    struct bytes key = stream_key_of(stream, msg->subject, room);
+    struct bytes subject = stream_transform(stream, msg->subject, &kv->mapped);
+    struct bytes key = stream_key_of(stream, subject, room);
     uint64_t hash = hash_bytes(key.data, key.count);
     uint32_t to = stripe_shard(stream, stripe_of_key(stream->stripe_count, key));
     if (!stream->is_memory && !space_allows(kv, to, rules.flags)) {
@@ -375,7 +377,7 @@ enum kv_take put_publish(struct stream *stream, const struct origin *origin, con
         .stream_id = stream->id,
         .flags = rules.flags,
         .reply_bytes = (uint32_t)reply.count,
-        .subject_bytes = (uint32_t)msg->subject.count,
+        .subject_bytes = (uint32_t)subject.count,
         .headers_bytes = (uint32_t)msg->headers.count,
         .value_bytes = (uint32_t)msg->payload.count,
         .taken_index = NOT_TAKEN,
@@ -383,8 +385,7 @@ enum kv_take put_publish(struct stream *stream, const struct origin *origin, con
         .expected = rules.expected,
         .hash = hash,
     };
-    struct put_view view = {&request,     reply,        msg->subject,
-                            msg->headers, msg->payload, kv->shard->index};
+    struct put_view view = {&request, reply, subject, msg->headers, msg->payload, kv->shard->index};
     kv->is_publishing = true;
     kv->was_resumed = false;
     put_send(stream, &request, to, &view);
@@ -791,7 +792,7 @@ static void put_enter(struct put *put, const struct put_view *view, struct bytes
                        &put->removed);
     if ((flags & PUT_ROLLUP_ALL) != 0)
         stripe_rollup_all(stripe, put->seq, &put->removed);
-    if (stripe->feeds != 0)
+    if (stripe->feeds != 0 || stripe->stream->republish != NULL)
         put->is_pinned = stripe_fetch(stripe, put->where, &put->fetch, NULL);
 }
 
@@ -974,6 +975,8 @@ static void put_on_durable(struct store_wait *wait)
         else
             heap_free((void *)(uintptr_t)where);
     }
+    if (put->is_pinned && stripe->stream->republish != NULL)
+        republish_send(stripe->stream, &put->fetch.record, put->previous_seq);
     if (!put->is_here || stripe->feeds == 0) {
         if (put->is_pinned)
             stripe_fetch_release(stripe, &put->fetch);

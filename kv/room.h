@@ -91,6 +91,7 @@ struct kv {
     uint32_t consumer_count, consumer_capacity;
 
     struct text scratch; /* an answer being built; emptied by whoever uses it */
+    struct text mapped;  /* the subject a transform made of a message being published */
     uint64_t api_total, api_errors;
     uint32_t requests_open; /* API requests not answered yet */
 

@@ -7,7 +7,9 @@
 #include "core/subject.h"
 #include "kv/feed.h"
 #include "kv/room.h"
+#include "kv/stream_source_config.h"
 #include "kv/stripe.h"
+#include "kv/subject_map.h"
 
 /* ---- the table ---- */
 
@@ -196,10 +198,32 @@ struct stream *stream_overlap(const struct stream_table *table, uint32_t account
 
 /* ---- one stream ---- */
 
+static void compile(struct subject_map **map, const struct transform_config *transform)
+{
+    subject_map_free(*map);
+    *map = NULL;
+    if (transform == NULL)
+        return;
+    struct text why = {0};
+    bool is_fine = subject_map_create(map, text_bytes(&transform->source),
+                                      text_bytes(&transform->destination), &why);
+    ASSERT(is_fine); /* it was checked */
+    text_free(&why);
+}
+
+static void stream_compile_maps(struct stream *stream)
+{
+    const struct stream_config *config = &stream->config;
+    compile(&stream->transform, config->transform);
+    compile(&stream->republish, config->republish == NULL ? NULL : &config->republish->transform);
+}
+
 static void stream_name_things(struct stream *stream)
 {
     struct bytes name = text_bytes(&stream->config.name);
-    struct bytes bucket = stream_config_bucket(&stream->config);
+    struct bytes bucket =
+        stream->has_whole_keys ? (struct bytes){0} : stream_config_bucket(&stream->config);
+    stream_compile_maps(stream);
     stream->name_hash = hash_in_account(stream->account, name);
     stream->bucket_hash = hash_in_account(stream->account, bucket);
     text_clear(&stream->prefix_text);
@@ -217,7 +241,7 @@ static void stream_name_things(struct stream *stream)
 
 struct stream *stream_create(struct kv *kv, uint32_t id, uint32_t account,
                              struct stream_config *config, uint64_t created_ns,
-                             uint32_t stripe_count, struct order *order)
+                             uint32_t stripe_count, bool has_whole_keys, struct order *order)
 {
     ASSERT(stripe_count >= 1);
     ASSERT(stripe_count <= kv->shard->count);
@@ -231,6 +255,7 @@ struct stream *stream_create(struct kv *kv, uint32_t id, uint32_t account,
     stream->created_ns = created_ns;
     stream->is_memory = stream->config.storage == STREAM_STORAGE_MEMORY;
     stream->order = order;
+    stream->has_whole_keys = has_whole_keys;
     stream_name_things(stream);
     for (uint32_t i = 0; i < stripe_count && stream->stripe == NULL; i++) {
         if (stripe_shard(stream, i) == kv->shard->index)
@@ -260,7 +285,7 @@ struct stream *stream_create_recovering(struct kv *kv, uint32_t id, bool is_buck
 }
 
 void stream_adopt(struct stream *stream, uint32_t account, struct stream_config *config,
-                  uint64_t created_ns, struct order *order)
+                  uint64_t created_ns, bool has_whole_keys, struct order *order)
 {
     struct stream_table *table = &stream->kv->streams;
     table_remove(table, stream->kv->shard->heap, stream);
@@ -270,6 +295,7 @@ void stream_adopt(struct stream *stream, uint32_t account, struct stream_config 
     *config = (struct stream_config){0};
     stream->created_ns = created_ns;
     stream->order = order;
+    stream->has_whole_keys = has_whole_keys;
     stream_name_things(stream);
     table_add(table, stream->kv->shard->heap, stream);
 }
@@ -297,6 +323,8 @@ void stream_destroy(struct stream *stream)
     if (stream->stripe != NULL)
         stripe_destroy(stream->stripe);
     taken_free(&stream->taken);
+    subject_map_free(stream->transform);
+    subject_map_free(stream->republish);
     text_free(&stream->prefix_text);
     text_free(&stream->ack_prefix);
     stream_config_free(&stream->config);
@@ -308,6 +336,19 @@ void stream_reconfigure(struct stream *stream, struct stream_config *config)
     stream_config_free(&stream->config);
     stream->config = *config;
     *config = (struct stream_config){0};
+    stream_compile_maps(stream);
+}
+
+struct bytes stream_transform(const struct stream *stream, struct bytes subject, struct text *room)
+{
+    if (stream->transform == NULL)
+        return subject;
+    text_clear(room);
+    bool is_mapped =
+        subject_map_apply(stream->transform, subject, io_random(stream->kv->shard->io), room);
+    bool is_subject =
+        is_mapped && room->count < RECORD_KEY_BYTES_MAX && subject_is_publishable(text_bytes(room));
+    return is_subject ? text_bytes(room) : subject;
 }
 
 uint32_t stripe_of_key(uint32_t stripe_count, struct bytes key)

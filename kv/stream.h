@@ -13,6 +13,7 @@ struct kv;
 struct feed;
 struct stripe;
 struct stream;
+struct subject_map;
 
 /* Something that goes on when the stream's watermark has reached a sequence. */
 struct watermark_wait {
@@ -32,13 +33,15 @@ struct stream {
     struct text prefix_text; /* owns what prefix borrows */
     struct text ack_prefix;  /* owns: {"stream":"KV_b","seq": */
     bool is_striped;         /* keys over all shards; decided at creation, for ever */
+    bool has_whole_keys;     /* indexed by whole subjects, also if it is a bucket; as is_striped */
     bool is_closing;         /* deleted; it takes nothing more */
     bool is_visible;         /* captures publishes and answers requests */
     bool is_memory;
     struct order *order;   /* shares */
     struct taken taken;    /* owns: sequences this shard took */
     struct stripe *stripe; /* owns; NULL when this shard has no keys of the stream */
-    struct feed *feed;     /* owns; NULL while no consumer lives here */
+    struct subject_map *transform, *republish; /* own; NULL: there is none */
+    struct feed *feed;                         /* owns; NULL while no consumer lives here */
 
     struct watermark_wait *waits;
     uint64_t directory_count; /* on the home shard: consumers of all shards */
@@ -75,7 +78,7 @@ struct stream *stream_overlap(const struct stream_table *table, uint32_t account
  */
 struct stream *stream_create(struct kv *kv, uint32_t id, uint32_t account,
                              struct stream_config *config, uint64_t created_ns,
-                             uint32_t stripe_count, struct order *order);
+                             uint32_t stripe_count, bool has_whole_keys, struct order *order);
 /*
  * Recovery meets a stream's records before its configuration: a stream without one, which keys and stripes can be found with.
  * subject: of any of its messages (KV_RECORD_IS_BUCKET: names the bucket).
@@ -84,10 +87,16 @@ struct stream *stream_create_recovering(struct kv *kv, uint32_t id, bool is_buck
                                         struct bytes subject);
 /* The configuration is known; takes over its memory. */
 void stream_adopt(struct stream *stream, uint32_t account, struct stream_config *config,
-                  uint64_t created_ns, struct order *order);
+                  uint64_t created_ns, bool has_whole_keys, struct order *order);
 void stream_destroy(struct stream *stream);
 /* Replaces the configuration; takes over its memory. The caller then applies lower limits (stripe_apply_limits). */
 void stream_reconfigure(struct stream *stream, struct stream_config *config);
+
+/*
+ * The subject a message of this stream is stored under: what subject_transform makes of it, in `room`, or itself. An image that is
+ * no subject changes nothing.
+ */
+struct bytes stream_transform(const struct stream *stream, struct bytes subject, struct text *room);
 
 /* ---- bucket, stripe, shard: the one place that maps them ---- */
 

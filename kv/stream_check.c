@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "core/subject.h"
+#include "kv/stream_source_config.h"
 
 #define NS_PER_MS INT64_C(1000000)
 #define NS_PER_SECOND INT64_C(1000000000)
@@ -83,6 +84,10 @@ static bool check_times(struct stream_config *config, struct api_failure *failur
     if (config->duplicate_window_ns == 0 && age > 0 && age < DUPLICATE_WINDOW_NS
         && config->is_pedantic)
         return api_fail(failure, API_PEDANTIC, "duplicate window cannot be bigger than max age");
+    bool has_window =
+        config->duplicate_window_ns != 0 || (config->mirror == NULL && config->source_count == 0);
+    if (!has_window)
+        return true; /* ids are not looked at */
     if (config->duplicate_window_ns == 0)
         config->duplicate_window_ns =
             age > 0 && age < DUPLICATE_WINDOW_NS ? age : DUPLICATE_WINDOW_NS;
@@ -200,7 +205,7 @@ static bool check_reserved(const struct stream_config *config, struct bytes subj
 
 static bool check_subjects(struct stream_config *config, struct api_failure *failure)
 {
-    if (config->subject_count == 0) {
+    if (config->subject_count == 0 && config->mirror == NULL && config->source_count == 0) {
         config->subjects = calloc(1, sizeof *config->subjects);
         config->subject_count = 1;
         text_append(&config->subjects[0], text_bytes(&config->name));
@@ -233,7 +238,8 @@ bool stream_config_check(struct stream_config *config, struct api_failure *failu
 {
     return check_texts(config, failure) && check_limits(config, failure)
            && check_times(config, failure) && check_policies(config, failure)
-           && check_subjects(config, failure) && check_placement(config, failure);
+           && stream_sources_check(config, failure) && check_subjects(config, failure)
+           && stream_transforms_check(config, failure) && check_placement(config, failure);
 }
 
 bool stream_config_check_supported(const struct stream_config *config, struct api_failure *failure)
@@ -243,14 +249,32 @@ bool stream_config_check_supported(const struct stream_config *config, struct ap
         return api_fail(failure, API_STREAM_INVALID_CONFIG,
                         "pail does not support retention \"%s\": it keeps what limits allow",
                         retentions[config->retention]);
-    const char *what = config->marker_ttl_ns > 0 ? "subject_delete_marker_ttl"
-                       : config->allow_counter   ? "allow_msg_counter"
-                       : config->allow_atomic    ? "allow_atomic"
-                       : config->allow_schedules ? "allow_msg_schedules"
-                       : config->allow_batched   ? "allow_batched"
-                                                 : NULL;
+    const char *what = config->marker_ttl_ns > 0  ? "subject_delete_marker_ttl"
+                       : config->allow_counter    ? "allow_msg_counter"
+                       : config->allow_atomic     ? "allow_atomic"
+                       : config->allow_schedules  ? "allow_msg_schedules"
+                       : config->allow_batched    ? "allow_batched"
+                       : config->mirror != NULL   ? "mirror"
+                       : config->source_count > 0 ? "sources"
+                                                  : NULL;
     return what == NULL
            || api_fail(failure, API_STREAM_INVALID_CONFIG, "pail does not support %s yet", what);
+}
+
+/* U8: a mirror may only cease to be one. */
+static bool mirror_may_become(const struct stream_config *current, const struct stream_config *next)
+{
+    if (next->mirror == NULL)
+        return true;
+    if (current->mirror == NULL)
+        return false;
+    struct text left = {0}, right = {0};
+    mirror_append(&left, current);
+    mirror_append(&right, next);
+    bool is_same = bytes_equal(text_bytes(&left), text_bytes(&right));
+    text_free(&left);
+    text_free(&right);
+    return is_same;
 }
 
 bool stream_config_check_update(const struct stream_config *current, struct stream_config *next,
@@ -273,6 +297,8 @@ bool stream_config_check_update(const struct stream_config *current, struct stre
         return refuse(failure, "stream configuration update can not cancel deny message deletes");
     if (current->deny_purge && !next->deny_purge)
         return refuse(failure, "stream configuration update can not cancel deny purge");
+    if (!mirror_may_become(current, next))
+        return api_fail(failure, API_MIRROR_NOT_UPDATABLE, NULL);
     if (current->allow_msg_ttl && !next->allow_msg_ttl)
         return refuse(failure, "message TTL status can not be disabled");
     if (current->allow_counter != next->allow_counter)

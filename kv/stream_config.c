@@ -11,6 +11,7 @@
 
 #include "core/assert.h"
 #include "kv/stream_config_parts.h"
+#include "kv/stream_source_config.h"
 
 enum member_kind {
     MEMBER_TEXT,
@@ -25,7 +26,10 @@ enum member_kind {
     MEMBER_CONSUMER_LIMITS,
     MEMBER_METADATA,
     MEMBER_PEDANTIC,
-    MEMBER_UNSUPPORTED, /* refused in words unless empty, false or null */
+    MEMBER_MIRROR,
+    MEMBER_SOURCES,
+    MEMBER_TRANSFORM,
+    MEMBER_REPUBLISH,
 };
 
 enum member_output { OUT_ALWAYS, OUT_IF_SET, OUT_NEVER };
@@ -56,12 +60,12 @@ static const struct member members[] = {
     {"no_ack", MEMBER_BOOL, OUT_IF_SET, AT(no_ack), {0}},
     {"duplicate_window", MEMBER_NUMBER, OUT_IF_SET, AT(duplicate_window_ns), {0}},
     {"placement", MEMBER_PLACEMENT, OUT_IF_SET, AT(placement), {0}},
-    {"mirror", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
-    {"sources", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
+    {"mirror", MEMBER_MIRROR, OUT_IF_SET, 0, {0}},
+    {"sources", MEMBER_SOURCES, OUT_IF_SET, 0, {0}},
     {"compression", MEMBER_FLAG_WORD, OUT_ALWAYS, AT(is_s2), {"none", "s2"}},
     {"first_seq", MEMBER_U64, OUT_IF_SET, AT(first_seq), {0}},
-    {"subject_transform", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
-    {"republish", MEMBER_UNSUPPORTED, OUT_NEVER, 0, {0}},
+    {"subject_transform", MEMBER_TRANSFORM, OUT_IF_SET, 0, {0}},
+    {"republish", MEMBER_REPUBLISH, OUT_IF_SET, 0, {0}},
     {"allow_direct", MEMBER_BOOL, OUT_ALWAYS, AT(allow_direct), {0}},
     {"mirror_direct", MEMBER_BOOL, OUT_ALWAYS, AT(mirror_direct), {0}},
     {"discard_new_per_subject", MEMBER_BOOL, OUT_IF_SET, AT(discard_new_per_subject), {0}},
@@ -97,6 +101,7 @@ void stream_config_free(struct stream_config *config)
     text_free(&config->placement);
     subjects_free(config);
     metadata_free(config);
+    stream_sources_free(config);
     *config = (struct stream_config){0};
 }
 
@@ -154,38 +159,6 @@ static bool read_word(struct stream_config *config, const struct json *value,
                     (int)(word.count < 64 ? word.count : 64), word.data);
 }
 
-/* What later versions bring: an empty value means "not asked for" and is fine. */
-static bool read_unsupported(const struct json *value, const struct member *member,
-                             struct api_failure *failure)
-{
-    int64_t number = 0;
-    bool is_empty = false;
-    switch (json_type(value)) {
-    case JSON_NULL:
-        is_empty = true;
-        break;
-    case JSON_BOOL:
-        is_empty = !json_bool(value);
-        break;
-    case JSON_NUMBER:
-        is_empty = json_i64(value, &number) && number == 0;
-        break;
-    case JSON_STRING:
-        is_empty = json_string(value).count == 0
-                   || bytes_equal(json_string(value), BYTES_LITERAL("default"));
-        break;
-    case JSON_ARRAY:
-        is_empty = json_first(value) == NULL;
-        break;
-    case JSON_OBJECT:
-        break;
-    }
-    if (is_empty)
-        return true;
-    return api_fail(failure, API_STREAM_INVALID_CONFIG, "pail does not support %s yet",
-                    member->name);
-}
-
 static bool read_scalar(struct stream_config *config, const struct json *value,
                         const struct member *member, struct api_failure *failure)
 {
@@ -239,8 +212,14 @@ static bool read_member(struct stream_config *config, const struct json *value,
         return placement_read(config, value, is_strict, failure);
     if (member->kind == MEMBER_CONSUMER_LIMITS)
         return consumer_limits_read(config, value, is_strict, failure);
-    if (member->kind == MEMBER_UNSUPPORTED)
-        return read_unsupported(value, member, failure);
+    if (member->kind == MEMBER_MIRROR)
+        return mirror_read(config, value, is_strict, failure);
+    if (member->kind == MEMBER_SOURCES)
+        return sources_read(config, value, is_strict, failure);
+    if (member->kind == MEMBER_TRANSFORM)
+        return transform_read(config, value, is_strict, failure);
+    if (member->kind == MEMBER_REPUBLISH)
+        return republish_read(config, value, is_strict, failure);
     return read_scalar(config, value, member, failure);
 }
 
@@ -296,6 +275,14 @@ static bool member_is_set(const struct stream_config *config, const struct membe
         return ((const struct text *)field)->count > 0;
     case MEMBER_SUBJECTS:
         return config->subject_count > 0;
+    case MEMBER_MIRROR:
+        return config->mirror != NULL;
+    case MEMBER_SOURCES:
+        return config->source_count > 0;
+    case MEMBER_TRANSFORM:
+        return config->transform != NULL;
+    case MEMBER_REPUBLISH:
+        return config->republish != NULL;
     case MEMBER_BOOL:
     case MEMBER_FLAG_WORD:
         return *(const bool *)field;
@@ -343,8 +330,19 @@ static void append_value(struct text *text, const struct stream_config *config,
     case MEMBER_FLAG_WORD:
         text_append_json_string(text, bytes_of_text(member->words[*(const uint8_t *)field]));
         return;
+    case MEMBER_MIRROR:
+        mirror_append(text, config);
+        return;
+    case MEMBER_SOURCES:
+        sources_append(text, config);
+        return;
+    case MEMBER_TRANSFORM:
+        transform_append(text, config);
+        return;
+    case MEMBER_REPUBLISH:
+        republish_append(text, config);
+        return;
     case MEMBER_PEDANTIC:
-    case MEMBER_UNSUPPORTED:
         break;
     }
     ASSERT(false);
@@ -402,8 +400,13 @@ int stream_config_level(const struct stream_config *config)
     return config->allow_msg_ttl || config->marker_ttl_ns > 0 ? 1 : 0;
 }
 
+bool stream_config_needs_whole_keys(const struct stream_config *config)
+{
+    return config->mirror != NULL || config->source_count > 0 || config->transform != NULL;
+}
+
 bool stream_config_needs_one_stripe(const struct stream_config *config)
 {
     return stream_config_bucket(config).count == 0 || config->messages_max > 0
-           || config->bytes_max > 0;
+           || config->bytes_max > 0 || stream_config_needs_whole_keys(config);
 }

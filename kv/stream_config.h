@@ -33,6 +33,10 @@ struct stream_metadata {
     uint32_t position;      /* in the request */
 };
 
+struct stream_source; /* kv/stream_source_config.h */
+struct transform_config;
+struct republish_config;
+
 /* Owns its texts; copy by writing and reading JSON. Zero means "not given" until stream_config_check. */
 struct stream_config {
     struct text name, description;
@@ -49,6 +53,11 @@ struct stream_config {
     int64_t inactive_threshold_max_ns, ack_pending_max; /* consumer_limits; 0: none */
     struct stream_metadata *metadata;                   /* owns; sorted by key */
     uint32_t metadata_count;
+    struct stream_source *mirror;       /* owns; NULL: none, as the next */
+    struct stream_source *sources;      /* owns; source_count of them */
+    struct transform_config *transform; /* owns; subject_transform */
+    struct republish_config *republish; /* owns */
+    uint32_t source_count;
     uint8_t discard, storage, retention;
     bool is_s2, is_async; /* compression, persist_mode: told again, nothing more */
     bool no_ack, allow_direct, mirror_direct, discard_new_per_subject, sealed;
@@ -80,6 +89,11 @@ void stream_config_append(struct text *text, const struct stream_config *config,
 struct bytes stream_config_bucket(const struct stream_config *config);
 /* The API level of the highest feature it uses (jetstream-streams.md section 1.8). */
 int stream_config_level(const struct stream_config *config);
+/*
+ * True when the stream may hold subjects that are not its own (mirror, sources, subject_transform): its keys are then indexed as
+ * whole subjects, which is decided at creation.
+ */
+bool stream_config_needs_whole_keys(const struct stream_config *config);
 /* True when the rules of this stream need all its keys in one place (design section 2). */
 bool stream_config_needs_one_stripe(const struct stream_config *config);
 

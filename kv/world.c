@@ -340,6 +340,7 @@ void kv_destroy(struct kv *kv)
         heap_free(kv->recovery->last_seqs);
     heap_free(kv->recovery);
     text_free(&kv->scratch);
+    text_free(&kv->mapped);
     store_destroy(kv->store);
     kv->shard->rooms[SHARD_ROOM_KV] = NULL;
     heap_free(kv);

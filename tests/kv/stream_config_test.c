@@ -221,8 +221,6 @@ Test(stream_config, refuses_in_words_what_is_not_there_yet)
          "pail does not support mirror yet"},
         {"{\"name\":\"s\",\"sources\":[{\"name\":\"o\"}]}", API_STREAM_INVALID_CONFIG,
          "pail does not support sources yet"},
-        {"{\"name\":\"s\",\"republish\":{\"src\":\">\"}}", API_STREAM_INVALID_CONFIG,
-         "pail does not support republish yet"},
         {"{\"name\":\"s\",\"allow_msg_counter\":true}", API_STREAM_INVALID_CONFIG,
          "pail does not support allow_msg_counter yet"},
         {"{\"name\":\"s\",\"subject_delete_marker_ttl\":1000000000}", API_STREAM_INVALID_CONFIG,
