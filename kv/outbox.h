@@ -37,6 +37,11 @@ struct outbox {
      * OUTBOX_SOFT_BYTES and go on after kv_on_room.
      */
     uint64_t (*queued_bytes)(struct outbox *outbox, uint32_t account, struct bytes subject);
+    /*
+     * Bytes queued on the connection itself; UINT64_MAX when it is gone. Long answers stop above OUTBOX_SOFT_BYTES and go on after
+     * kv_on_room.
+     */
+    uint64_t (*backlog_bytes)(struct outbox *outbox, const struct origin *origin);
 };
 
 enum { OUTBOX_SOFT_BYTES = 1 << 20 };

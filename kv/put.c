@@ -968,13 +968,8 @@ static void put_on_durable(struct store_wait *wait)
 {
     struct put *put = CONTAINER_OF(wait, struct put, wait);
     struct stripe *stripe = put->stripe;
-    for (uint32_t i = 0; i < put->removed.count; i++) {
-        location where = removed_list_at(&put->removed, i)->where;
-        if (!stripe->stream->is_memory)
-            store_release(stripe->stream->kv->store, where);
-        else
-            heap_free((void *)(uintptr_t)where);
-    }
+    for (uint32_t i = 0; i < put->removed.count; i++)
+        stripe_release(stripe, removed_list_at(&put->removed, i));
     if (put->is_pinned && stripe->stream->republish != NULL)
         republish_send(stripe->stream, &put->fetch.record, put->previous_seq);
     if (!put->is_here || stripe->feeds == 0) {

@@ -10,6 +10,7 @@
 
 #include "core/hash.h"
 #include "core/subject.h"
+#include "kv/found.h"
 #include "kv/gathering.h"
 #include "kv/stripe.h"
 
@@ -72,40 +73,6 @@ static struct bytes question_subject(const struct question *question)
 
 /* ---- answers, on the connection's shard ---- */
 
-static void direct_status(struct kv *kv, const struct origin *origin, struct bytes reply,
-                          const char *block)
-{
-    struct msg msg = {.subject = reply, .headers = bytes_of_text(block)};
-    kv->outbox->answer(kv->outbox, origin, &msg);
-}
-
-static void append_literal_fast(struct text *text, const char *literal, size_t count)
-{
-    text_append(text, bytes_of(literal, count));
-}
-#define APPEND(text, literal) append_literal_fast(text, literal, sizeof(literal) - 1)
-
-static struct bytes direct_headers(struct text *text, const struct stream *stream,
-                                   const struct answer *answer, struct bytes subject,
-                                   struct bytes headers)
-{
-    text_clear(text);
-    if (headers.count >= 12 && bytes_start_with(headers, BYTES_LITERAL("NATS/1.0")))
-        text_append(text, bytes_of(headers.data, headers.count - 2));
-    else
-        APPEND(text, "NATS/1.0\r\n");
-    APPEND(text, "Nats-Stream: ");
-    text_append(text, text_bytes(&stream->config.name));
-    APPEND(text, "\r\nNats-Subject: ");
-    text_append(text, subject);
-    APPEND(text, "\r\nNats-Sequence: ");
-    text_append_u64(text, answer->seq);
-    APPEND(text, "\r\nNats-Time-Stamp: ");
-    text_append_time(text, answer->time_ns);
-    APPEND(text, "\r\n\r\n");
-    return text_bytes(text);
-}
-
 struct answer_texts {
     struct bytes reply, subject, headers, value;
 };
@@ -121,6 +88,17 @@ static struct answer_texts texts_of(const struct answer *answer)
     return texts;
 }
 
+static struct found found_of(const struct answer *answer, const struct answer_texts *texts)
+{
+    return (struct found){
+        .subject = texts->subject,
+        .headers = texts->headers,
+        .value = texts->value,
+        .seq = answer->seq,
+        .time_ns = answer->time_ns,
+    };
+}
+
 static void direct_answer(struct kv *kv, const struct answer *answer,
                           const struct answer_texts *texts)
 {
@@ -131,18 +109,14 @@ static void direct_answer(struct kv *kv, const struct answer *answer,
                                          : "NATS/1.0 404 Message Not Found\r\n\r\n");
         return;
     }
-    struct msg msg = {.subject = texts->reply, .payload = texts->value};
-    if (!answer->no_headers)
-        msg.headers = direct_headers(&kv->scratch, stream, answer, texts->subject, texts->headers);
-    kv->outbox->answer(kv->outbox, &answer->origin, &msg);
+    struct found found = found_of(answer, texts);
+    direct_found(stream, &answer->origin, texts->reply, &found, NULL, answer->no_headers);
 }
 
 static void msg_get_answer(struct request *request, const struct answer *answer, bool is_damaged)
 {
     if (is_damaged) {
-        struct api_failure failure;
-        api_fail(&failure, API_STREAM_GENERAL, "message is damaged");
-        request_fail(request, &failure, NULL);
+        msg_get_damaged(request);
         return;
     }
     if (answer == NULL) {
@@ -150,25 +124,8 @@ static void msg_get_answer(struct request *request, const struct answer *answer,
         return;
     }
     struct answer_texts texts = texts_of(answer);
-    struct text *text = request_begin(request);
-    text_append_literal(text, ",\"message\":{\"subject\":");
-    text_append_json_string(text, texts.subject);
-    text_append_format(text, ",\"seq\":%llu", (unsigned long long)answer->seq);
-    if (texts.headers.count > 0 && !answer->no_headers) {
-        text_append_literal(text, ",\"hdrs\":\"");
-        text_append_base64(text, texts.headers);
-        text_append_literal(text, "\"");
-    }
-    if (texts.value.count > 0) {
-        text_append_literal(text, ",\"data\":\"");
-        text_append_base64(text, texts.value);
-        text_append_literal(text, "\"");
-    }
-    text_append_literal(text, ",\"time\":\"");
-    text_append_time(text, answer->time_ns);
-    text_append_literal(text, "\"}");
-    request->kv->api_total--; /* nats-server does not count this one */
-    request_answer(request, text);
+    struct found found = found_of(answer, &texts);
+    msg_get_found(request, &found, answer->no_headers);
 }
 
 static bool is_better(const struct answer *answer, const struct answer *best)
@@ -486,9 +443,19 @@ static void ask_stripe(struct stream *stream, const struct ask *ask, uint32_t to
         query_at_stripe(stream->stripe, question, kv->shard->index);
 }
 
-static void query_ask(struct stream *stream, struct ask *ask, struct request *request)
+void query_ask(struct stream *stream, const struct query *query, struct request *request)
 {
     struct kv *kv = stream->kv;
+    struct ask asked = {
+        .reply = query->reply,
+        .subject = query->subject,
+        .head = {.origin = query->origin,
+                 .kind = (uint16_t)query->kind,
+                 .no_headers = query->no_headers,
+                 .seq = query->seq,
+                 .time_ns = query->time_ns},
+    };
+    struct ask *ask = &asked;
     char room[STREAM_KEY_ROOM];
     ask->head.stream_id = stream->id;
     ask->head.reply_bytes = (uint32_t)ask->reply.count;
@@ -510,193 +477,4 @@ static void query_ask(struct stream *stream, struct ask *ask, struct request *re
     }
     for (uint32_t i = 0; i < count; i++)
         ask_stripe(stream, ask, stripe_shard(stream, first + i));
-}
-
-/* ---- DIRECT.GET ---- */
-
-static bool direct_body_is_fine(struct kv *kv, const struct origin *origin, const struct msg *msg,
-                                bool *no_headers_out);
-
-void query_direct_subject(struct stream *stream, const struct origin *origin, const struct msg *msg,
-                          struct bytes subject)
-{
-    struct ask ask = {.reply = msg->reply, .subject = subject};
-    ask.head.origin = *origin;
-    ask.head.kind = QUERY_LAST;
-    if (msg->payload.count > 0
-        && !direct_body_is_fine(stream->kv, origin, msg, &ask.head.no_headers))
-        return;
-    if (subject.count >= RECORD_KEY_BYTES_MAX) {
-        direct_status(stream->kv, origin, msg->reply, "NATS/1.0 404 Message Not Found\r\n\r\n");
-        return;
-    }
-    query_ask(stream, &ask, NULL);
-}
-
-static bool has_member(const struct json *json, const char *name)
-{
-    const struct json *value = json_member(json, name);
-    int64_t number = 0;
-    if (value == NULL || json_type(value) == JSON_NULL)
-        return false;
-    if (json_type(value) == JSON_NUMBER)
-        return !json_i64(value, &number) || number != 0;
-    return json_type(value) != JSON_STRING || json_string(value).count > 0;
-}
-
-static struct json *direct_parse(struct bytes body)
-{
-    const char *why;
-    struct bytes rest;
-    struct json *json = json_parse(body, &rest, &why);
-    if (json != NULL
-        && (rest.count > 0 || (json_type(json) != JSON_OBJECT && json_type(json) != JSON_NULL))) {
-        json_free(json);
-        json = NULL;
-    }
-    return json;
-}
-
-static bool json_wants_no_headers(const struct json *json)
-{
-    const struct json *value = json_member(json, "no_hdr");
-    return value != NULL && json_type(value) == JSON_BOOL && json_bool(value);
-}
-
-static bool direct_body_is_fine(struct kv *kv, const struct origin *origin, const struct msg *msg,
-                                bool *no_headers_out)
-{
-    static const char *const refused[] = {"seq",   "last_by_subj", "next_by_subj", "multi_last",
-                                          "batch", "start_time",   "up_to_seq",    "up_to_time"};
-    struct json *json = direct_parse(msg->payload);
-    if (json == NULL) {
-        direct_status(kv, origin, msg->reply, "NATS/1.0 408 Malformed Request\r\n\r\n");
-        return false;
-    }
-    bool is_bad = false;
-    for (unsigned i = 0; i < COUNT_OF(refused) && json_type(json) == JSON_OBJECT; i++)
-        is_bad = is_bad || has_member(json, refused[i]);
-    if (json_type(json) == JSON_OBJECT)
-        *no_headers_out = json_wants_no_headers(json);
-    json_free(json);
-    if (is_bad)
-        direct_status(kv, origin, msg->reply, "NATS/1.0 408 Bad Request\r\n\r\n");
-    return !is_bad;
-}
-
-/* What a body asks for; false: `status` says why not. */
-static bool ask_from_json(struct ask *ask, const struct json *json, const char **status)
-{
-    bool has_seq = has_member(json, "seq"), has_last = has_member(json, "last_by_subj");
-    bool has_next = has_member(json, "next_by_subj"), has_time = has_member(json, "start_time");
-    *status = "NATS/1.0 408 Bad Request\r\n\r\n";
-    if ((has_seq && (has_last || has_time)) || (has_last && (has_time || has_next)))
-        return false;
-    if (has_member(json, "batch") || has_member(json, "multi_last")) {
-        *status = "NATS/1.0 408 Batch Not Supported Yet\r\n\r\n";
-        return false;
-    }
-    *status = "NATS/1.0 408 Empty Request\r\n\r\n";
-    if (!has_seq && !has_last && !has_next && !has_time)
-        return false;
-    *status = "NATS/1.0 408 Malformed Request\r\n\r\n";
-    if (has_seq && !json_u64(json_member(json, "seq"), &ask->head.seq))
-        return false;
-    const char *name = has_last ? "last_by_subj" : "next_by_subj";
-    if ((has_last || has_next) && json_type(json_member(json, name)) != JSON_STRING)
-        return false;
-    if (has_time
-        && (json_type(json_member(json, "start_time")) != JSON_STRING
-            || !text_parse_time(json_string(json_member(json, "start_time")), &ask->head.time_ns)))
-        return false;
-    if (has_last || has_next)
-        ask->subject = json_string(json_member(json, name));
-    ask->head.kind = has_last ? QUERY_LAST : has_next || has_time ? QUERY_NEXT : QUERY_SEQ;
-    ask->head.no_headers = json_wants_no_headers(json);
-    return ask->subject.count < RECORD_KEY_BYTES_MAX;
-}
-
-void query_direct_json(struct stream *stream, const struct origin *origin, const struct msg *msg)
-{
-    struct ask ask = {.reply = msg->reply};
-    ask.head.origin = *origin;
-    const char *status = "NATS/1.0 408 Empty Request\r\n\r\n";
-    if (msg->payload.count == 0) {
-        direct_status(stream->kv, origin, msg->reply, status);
-        return;
-    }
-    struct json *json = direct_parse(msg->payload);
-    if (json == NULL)
-        status = "NATS/1.0 408 Malformed Request\r\n\r\n";
-    if (json != NULL && json_type(json) == JSON_OBJECT && ask_from_json(&ask, json, &status))
-        query_ask(stream, &ask, NULL);
-    else
-        direct_status(stream->kv, origin, msg->reply, status);
-    json_free(json);
-}
-
-/* ---- STREAM.MSG.GET ---- */
-
-static bool msg_get_is_valid(const struct request *request)
-{
-    const struct json *json = request->json;
-    if (json == NULL)
-        return false;
-    bool has_seq = has_member(json, "seq"), has_last = has_member(json, "last_by_subj");
-    bool has_next = has_member(json, "next_by_subj"), has_time = has_member(json, "start_time");
-    if (has_member(json, "batch") || has_member(json, "max_bytes"))
-        return false;
-    if ((has_seq && (has_last || has_time)) || (has_last && (has_time || has_next)))
-        return false;
-    return has_seq || has_last || has_next || has_time;
-}
-
-static bool msg_get_read(struct request *request, struct ask *ask)
-{
-    static const char *const known[] = {
-        "seq",       "last_by_subj", "next_by_subj", "start_time", "no_hdr", "batch",
-        "max_bytes", "multi_last",   "up_to_seq",    "up_to_time", NULL};
-    struct bytes last = {0}, next = {0}, time = {0};
-    if (!request_members_known(request, known)
-        || !request_member_u64(request, "seq", &ask->head.seq)
-        || !request_member_text(request, "last_by_subj", &last)
-        || !request_member_text(request, "next_by_subj", &next)
-        || !request_member_text(request, "start_time", &time)
-        || !request_member_bool(request, "no_hdr", &ask->head.no_headers))
-        return false;
-    if (!msg_get_is_valid(request)) {
-        request_fail_with(request, API_BAD_REQUEST);
-        return false;
-    }
-    if (time.count > 0 && !text_parse_time(time, &ask->head.time_ns)) {
-        struct api_failure failure;
-        api_fail(&failure, API_INVALID_JSON, "parsing time: not RFC 3339");
-        request_fail(request, &failure, NULL);
-        return false;
-    }
-    ask->subject = last.count > 0 ? last : next;
-    ask->head.kind = last.count > 0                     ? QUERY_LAST
-                     : next.count > 0 || time.count > 0 ? QUERY_NEXT
-                                                        : QUERY_SEQ;
-    return true;
-}
-
-void query_msg_get(struct request *request)
-{
-    struct ask ask = {0};
-    ask.head.origin = request->origin;
-    if (request->payload.count == 0) {
-        request_fail_with(request, API_BAD_REQUEST);
-        return;
-    }
-    if (!request_parse(request, false) || !msg_get_read(request, &ask))
-        return;
-    struct stream *stream = request_stream(request);
-    if (stream == NULL)
-        return;
-    if (ask.subject.count >= RECORD_KEY_BYTES_MAX) {
-        request_fail_with(request, API_NO_MESSAGE_FOUND);
-        return;
-    }
-    query_ask(stream, &ask, request);
 }

@@ -13,6 +13,19 @@ enum query_kind {
     QUERY_NEXT, /* the first that matches (empty subject: any) from seq and time on */
 };
 
+struct query { /* borrows its texts until query_ask returns */
+    struct origin origin;
+    enum query_kind kind;
+    bool no_headers;
+    struct bytes reply, subject; /* subject: below RECORD_KEY_BYTES_MAX */
+    uint64_t seq, time_ns;
+};
+
+/* request: of STREAM.MSG.GET, taken over; NULL: a direct get. */
+void query_ask(struct stream *stream, const struct query *query, struct request *request);
+
+/* ---- kv/query_api.c ---- */
+
 /* DIRECT.GET.<stream>.<subject>; the stream allows it. */
 void query_direct_subject(struct stream *stream, const struct origin *origin, const struct msg *msg,
                           struct bytes subject);

@@ -25,6 +25,8 @@ struct directory;
 struct step_wait;
 struct recovery;
 struct gathering;
+struct sweep;
+struct sweep_agent;
 
 enum {
     KV_PUTS_MAX = 65536,            /* of one shard's connections, awaiting their acks */
@@ -84,6 +86,11 @@ struct kv {
 
     /* kv/watermark.c */
     struct stream *nudged_head; /* streams whose watermark may have risen */
+
+    /* kv/sweep.c, kv/sweep_agent.c */
+    struct sweep *sweeps, **sweep_tail; /* owns: of this shard's connections */
+    uint32_t sweep_count;
+    struct sweep_agent *sweep_agents; /* owns: at this shard's stripes */
 
     /* kv/feed.c, kv/consumer.c */
     uint32_t feed_generation;

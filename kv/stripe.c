@@ -6,6 +6,7 @@
 #include "core/hash.h"
 #include "core/subject.h"
 #include "kv/feed.h"
+#include "kv/hold.h"
 #include "kv/room.h"
 
 #define EXPIRY_RETRY_NS UINT64_C(100000000)
@@ -64,6 +65,7 @@ void stripe_destroy(struct stripe *stripe)
 {
     ASSERT(stripe->pending_count == 0);
     timer_stop(&stripe->expiry);
+    hold_break_all(stripe);
     if (stripe->stream->is_memory)
         memory_free_all(stripe);
     index_destroy(stripe->index);
@@ -132,9 +134,20 @@ bool stripe_is_superseded(const struct stripe *stripe, const struct index_key *k
 
 /* ---- entering and removing ---- */
 
+/* Someone reads the stripe as it was: what goes stays readable for them. */
+static void stripe_hold_back(struct stripe *stripe, const struct index_key *key, uint64_t seq)
+{
+    struct index_key *holder;
+    struct message message;
+    if (stripe->holds != NULL && index_find_seq(stripe->index, seq, &holder, &message)
+        && holder == key)
+        hold_keep(stripe, key, &message);
+}
+
 static void stripe_remove_at(struct stripe *stripe, struct index_key *key, uint64_t seq,
                              struct removed_list *removed)
 {
+    stripe_hold_back(stripe, key, seq);
     struct message message;
     bool was_there = index_remove(stripe->index, key, seq, &message);
     ASSERT(was_there);
@@ -212,6 +225,8 @@ static bool stripe_replace_message(struct stripe *stripe, struct index_key *key,
     struct message old;
     if (!index_replace(stripe->index, key, message, &old))
         return false;
+    if (stripe->holds != NULL)
+        hold_keep(stripe, key, &old);
     removed_list_add(removed, stripe, (struct removed){old.seq, old.where});
     stripe_note_last(stripe, message);
     if (stripe->stream->config.discard == STREAM_DISCARD_OLD)
@@ -219,9 +234,9 @@ static bool stripe_replace_message(struct stripe *stripe, struct index_key *key,
     return true;
 }
 
-void stripe_put_message(struct stripe *stripe, struct bytes key, uint64_t hash,
-                        const struct message *message, uint64_t *previous_out,
-                        struct removed_list *removed)
+static void stripe_enter_message(struct stripe *stripe, struct bytes key, uint64_t hash,
+                                 const struct message *message, uint64_t *previous_out,
+                                 struct removed_list *removed)
 {
     const struct stream_config *config = &stripe->stream->config;
     struct index_key *known = index_find(stripe->index, key, hash);
@@ -240,10 +255,20 @@ void stripe_put_message(struct stripe *stripe, struct bytes key, uint64_t hash,
     stripe_schedule_expiry(stripe);
 }
 
+void stripe_put_message(struct stripe *stripe, struct bytes key, uint64_t hash,
+                        const struct message *message, uint64_t *previous_out,
+                        struct removed_list *removed)
+{
+    stripe->entering_seq = message->seq;
+    stripe_enter_message(stripe, key, hash, message, previous_out, removed);
+    stripe->entering_seq = 0;
+}
+
 bool stripe_remove_message(struct stripe *stripe, struct index_key *key, uint64_t seq,
                            struct removed_list *removed)
 {
     struct message message;
+    stripe_hold_back(stripe, key, seq);
     if (!index_remove(stripe->index, key, seq, &message))
         return false;
     removed_list_add(removed, stripe, (struct removed){message.seq, message.where});
@@ -298,7 +323,9 @@ void stripe_purge(struct stripe *stripe, struct bytes filter, uint64_t upto,
 
 void stripe_rollup_all(struct stripe *stripe, uint64_t seq, struct removed_list *removed)
 {
+    stripe->entering_seq = seq;
     stripe_purge(stripe, (struct bytes){0}, seq - 1, removed);
+    stripe->entering_seq = 0;
     if (stripe->evicted_upto < seq - 1)
         stripe->evicted_upto = seq - 1; /* whatever is written next says so too */
 }
@@ -348,16 +375,15 @@ void stripe_apply_limits(struct stripe *stripe)
     stripe_schedule_expiry(stripe);
 }
 
+void stripe_release(struct stripe *stripe, const struct removed *removed)
+{
+    hold_release(stripe, removed->where, removed->seq);
+}
+
 void stripe_removed_durable(struct stripe *stripe, const struct removed_list *removed)
 {
-    struct kv *kv = stripe->stream->kv;
-    for (uint32_t i = 0; i < removed->count; i++) {
-        location where = removed_list_at(removed, i)->where;
-        if (stripe->stream->is_memory)
-            heap_free((void *)(uintptr_t)where);
-        else
-            store_release(kv->store, where);
-    }
+    for (uint32_t i = 0; i < removed->count; i++)
+        stripe_release(stripe, removed_list_at(removed, i));
     if (stripe->feeds != 0 && removed->count > 0)
         feed_offer_removed(stripe, removed);
 }

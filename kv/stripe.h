@@ -52,6 +52,8 @@ struct stripe {
         feed_starts[SHARD_COUNT_MAX]; /* the registration each feed began with, see feed_offer */
     uint64_t registrations;
     struct timer expiry;
+    struct holds *holds;   /* owns; NULL unless someone reads the stripe as it was (kv/hold.c) */
+    uint64_t entering_seq; /* of the message being entered, which may push others out; 0: none */
 };
 
 struct stripe *stripe_create(struct stream *stream);
@@ -106,6 +108,8 @@ uint8_t stripe_message_type(const struct stream *stream);
 /* Flags of every record of this stream: what recovery needs to know before it has the configuration. */
 uint8_t stripe_record_flags(const struct stream *stream);
 
+/* Gives one removed message's space back; to be called once the remover is durable. */
+void stripe_release(struct stripe *stripe, const struct removed *removed);
 /* Gives removed messages' space back, and tells the feeds. To be called once the remover is durable. */
 void stripe_removed_durable(struct stripe *stripe, const struct removed_list *removed);
 

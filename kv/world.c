@@ -23,6 +23,7 @@
 #include "kv/gathering.h"
 #include "kv/put.h"
 #include "kv/stripe.h"
+#include "kv/sweep.h"
 
 #define FIGURES_DELAY_NS UINT64_C(500000000)
 
@@ -330,6 +331,7 @@ void kv_destroy(struct kv *kv)
 {
     timer_stop(&kv->figures_timer);
     gathering_fini(kv);
+    sweeps_fini(kv);
     consumers_fini(kv);
     directory_fini(kv);
     put_fini(kv);
@@ -377,6 +379,7 @@ void kv_on_room(struct kv *kv)
 {
     ASSERT_ON_SHARD(kv->shard);
     consumers_on_room(kv);
+    sweeps_on_room(kv);
 }
 
 /* Writer: the shard of that index. Readers: any; each figure stands alone, so relaxed loads suffice. */

@@ -186,6 +186,8 @@ void conn_free(struct conn *conn)
     slot->conn = NULL;
     slot->next_free = net->slot_free;
     net->slot_free = conn->origin.conn_slot;
+    if (conn->is_above_soft && net->kv != NULL)
+        kv_on_room(net->kv); /* who waited for room here need not */
     heap_free(conn->client.name);
     heap_free(conn->client.lang);
     heap_free(conn->client.version);

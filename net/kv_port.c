@@ -21,6 +21,7 @@ static void port_resume(struct outbox *outbox, const struct origin *origin);
 static bool port_has_subscription(struct outbox *outbox, uint32_t account, struct bytes subject,
                                   struct bytes queue);
 static uint64_t port_queued_bytes(struct outbox *outbox, uint32_t account, struct bytes subject);
+static uint64_t port_backlog_bytes(struct outbox *outbox, const struct origin *origin);
 
 void kv_port_init(struct net *net)
 {
@@ -30,6 +31,7 @@ void kv_port_init(struct net *net)
         .resume = port_resume,
         .has_subscription = port_has_subscription,
         .queued_bytes = port_queued_bytes,
+        .backlog_bytes = port_backlog_bytes,
     };
 }
 
@@ -118,4 +120,15 @@ static uint64_t port_queued_bytes(struct outbox *outbox, uint32_t account, struc
     subscriptions_each_exact(net_of_outbox(outbox)->subscriptions, subject, take_most_queued,
                              &most);
     return most;
+}
+
+/* Whoever finds it full hears of it when there is room, or when the connection is gone (kv_on_room). */
+static uint64_t port_backlog_bytes(struct outbox *outbox, const struct origin *origin)
+{
+    struct conn *conn = conn_find(net_of_outbox(outbox), origin);
+    if (conn == NULL)
+        return UINT64_MAX;
+    if (conn->output.queued_bytes > OUTBOX_SOFT_BYTES)
+        conn->is_above_soft = true;
+    return conn->output.queued_bytes;
 }

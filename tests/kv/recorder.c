@@ -64,6 +64,13 @@ static uint64_t recorder_queued_bytes(struct outbox *outbox, uint32_t account, s
     return is_full && subscription->shard == recorder->shard ? 2 * OUTBOX_SOFT_BYTES : 0;
 }
 
+static uint64_t recorder_backlog_bytes(struct outbox *outbox, const struct origin *origin)
+{
+    (void)outbox;
+    (void)origin;
+    return 0;
+}
+
 /* ---- what tests call ---- */
 
 void recorder_init(struct recorder *recorder, struct recorder_post *post, uint32_t shard)
@@ -73,7 +80,8 @@ void recorder_init(struct recorder *recorder, struct recorder_post *post, uint32
                    .answer = recorder_answer,
                    .resume = recorder_resume,
                    .has_subscription = recorder_has_subscription,
-                   .queued_bytes = recorder_queued_bytes},
+                   .queued_bytes = recorder_queued_bytes,
+                   .backlog_bytes = recorder_backlog_bytes},
         .post = post,
         .shard = shard,
     };

@@ -1,0 +1,356 @@
+"""
+tests/e2e/query_test.py: everything that reads: batches of direct gets, stream configurations, info and lists.
+
+All values are those of nats-server 2.15.2, unless a test says why they are not.
+"""
+
+import json
+import threading
+import unittest
+
+from harness import ServerTest, main, memory_limit, server_is_pail
+
+EOB = "204"
+
+
+class QueryTest(ServerTest):
+    def setUp(self):
+        self.client = self.connect()
+        self.bucket = self.bucket_name()
+        self.stream = "KV_" + self.bucket
+
+    def create(self, **changes):
+        return self.client.bucket_create(self.bucket, **changes)
+
+    def subject(self, key):
+        return "$KV.%s.%s" % (self.bucket, key)
+
+    def put_all(self, keys, client=None):
+        client = client or self.client
+        return [client.put(self.bucket, key, "%s-value" % key) for key in keys]
+
+    def put_many(self, count, size, prefix="k"):
+        """Without waiting for each ack."""
+        replies = [self.client.put_start(self.bucket, "%s%d" % (prefix, number), b"x" * size)
+                   for number in range(count)]
+        for reply in replies:
+            self.client.answer(reply)
+
+    def batch_start(self, body, client=None):
+        client = client or self.client
+        reply = client.inbox()
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        client.pub("$JS.API.DIRECT.GET." + self.stream, data, reply)
+        return reply
+
+    def batch_end(self, reply, client=None):
+        """The messages of a batch, and the status that ends it."""
+        client = client or self.client
+        messages = []
+        while True:
+            msg = client.answer(reply)
+            if msg.status is not None:
+                return messages, msg
+            messages.append(msg)
+
+    def batch(self, body, client=None):
+        return self.batch_end(self.batch_start(body, client), client)
+
+    def assert_end(self, end, pending, last_seq, up_to=None):
+        block = "NATS/1.0 204 EOB\r\nNats-Num-Pending: %d\r\nNats-Last-Sequence: %d\r\n" % (
+            pending, last_seq)
+        if up_to is not None:
+            block += "Nats-UpTo-Sequence: %d\r\n" % up_to
+        self.assertEqual(end.headers.block, block.encode() + b"\r\n")
+        self.assertEqual(end.data, b"")
+
+    @staticmethod
+    def seqs(messages):
+        return [int(msg.header("Nats-Sequence")) for msg in messages]
+
+    def time_of(self, seq):
+        answer = self.client.api("STREAM.MSG.GET." + self.stream, {"seq": seq})
+        return answer["message"]["time"]
+
+
+class Batch(QueryTest):
+    """abcdab, history 5: sequences 1 to 6; 7 is a deletion of d."""
+
+    def setUp(self):
+        super().setUp()
+        self.create(max_msgs_per_subject=5)
+        self.put_all("abcdab")
+        self.client.delete(self.bucket, "d")
+
+    def test_headers_of_messages_and_end(self):
+        messages, end = self.batch({"batch": 2, "next_by_subj": self.subject("d"), "seq": 2})
+        self.assertEqual([msg.data for msg in messages], [b"d-value", b""])
+        for msg, stored, seq, pending, last in ((messages[0], "", 4, 1, 0),
+                                                (messages[1], "KV-Operation: DEL\r\n", 7, 0, 4)):
+            self.assertRegex(msg.headers.block.decode(), (
+                r"^NATS/1\.0\r\n%sNats-Stream: %s\r\nNats-Subject: \$KV\.%s\.d\r\n"
+                r"Nats-Sequence: %d\r\nNats-Time-Stamp: [^\r]*Z\r\nNats-Num-Pending: %d\r\n"
+                r"Nats-Last-Sequence: %d\r\n\r\n$" % (stored, self.stream, self.bucket, seq,
+                                                      pending, last)))
+            self.assertIsNone(msg.reply)
+        self.assert_end(end, 0, 7)
+
+    def test_forms(self):
+        for body, seqs, pending, last in (
+                ({"batch": 3, "seq": 1}, [1, 2, 3], 4, 3),
+                ({"batch": 100, "seq": 5}, [5, 6, 7], 0, 7),
+                ({"batch": 1, "seq": 7}, [7], 0, 7),
+                ({"batch": 100, "next_by_subj": self.subject("a")}, [1, 5], 0, 5),
+                ({"batch": 1, "next_by_subj": self.subject("*")}, [1], 6, 1),
+                ({"batch": 9, "next_by_subj": self.subject("*"), "seq": 6}, [6, 7], 0, 7),
+                ({"batch": 9, "start_time": self.time_of(5)}, [5, 6, 7], 0, 7),
+                ({"batch": 9, "start_time": self.time_of(2), "next_by_subj": self.subject("a")},
+                 [5], 0, 5),
+                ({"batch": 1, "start_time": "1900-01-01T00:00:00Z"}, [1], 6, 1),
+                ({"batch": -1, "seq": 3}, [], 5, 0),
+                ({"batch": -2, "next_by_subj": self.subject("b")}, [], 2, 0)):
+            messages, end = self.batch(body)
+            self.assertEqual(self.seqs(messages), seqs, body)
+            self.assert_end(end, pending, last)
+
+    def test_bytes_end_it_behind_the_message_that_reaches_them(self):
+        size = len(self.subject("a")) + len("a-value")
+        for limit, count in ((1, 1), (size, 1), (size + 1, 2), (2 * size, 2), (-1, 1)):
+            messages, end = self.batch({"batch": 100, "seq": 1, "max_bytes": limit})
+            self.assertEqual(len(messages), count, limit)
+            self.assert_end(end, 7 - count, count)
+
+    def test_without_headers(self):
+        """The client can tell neither sequence nor end from a message; the end counts all."""
+        reply = self.batch_start({"batch": 2, "seq": 6, "no_hdr": True})
+        first, second, end = (self.client.answer(reply) for _ in range(3))
+        self.assertEqual((first.headers, first.data), (None, b"b-value"))
+        self.assertEqual((second.headers, second.data), (None, b""))
+        self.assert_end(end, 2, 7)
+
+    def test_statuses(self):
+        for body, status in (
+                ({"batch": 5}, ("408", "Empty Request")),
+                ({"batch": 5, "seq": 8}, ("404", "Message Not Found")),
+                ({"batch": 5, "next_by_subj": "a..b"}, ("404", "Message Not Found")),
+                ({"batch": 5, "start_time": "2100-01-01T00:00:00Z"}, ("404", "Message Not Found")),
+                ({"batch": 5, "last_by_subj": self.subject("a")}, ("408", "Bad Request")),
+                ({"batch": 5, "seq": 1, "start_time": "1900-01-01T00:00:00Z"},
+                 ("408", "Bad Request")),
+                ({"batch": 1.5, "seq": 1}, ("408", "Malformed Request")),
+                ({"batch": 5, "start_time": "yesterday"}, ("408", "Malformed Request"))):
+            messages, end = self.batch(body)
+            self.assertEqual(messages, [])
+            self.assert_status(end, *status)
+
+    def test_single_gets_by_time(self):
+        for body, seq in (({"start_time": self.time_of(3)}, 3),
+                          ({"start_time": self.time_of(3), "next_by_subj": self.subject("b")}, 6)):
+            self.assertEqual(self.seqs([self.client.direct_get_json(self.bucket, body)]), [seq])
+            answer = self.client.api("STREAM.MSG.GET." + self.stream, body)
+            self.assertEqual(answer["message"]["seq"], seq)
+        late = {"start_time": "2100-01-01T00:00:00Z"}
+        self.assert_status(self.client.direct_get_json(self.bucket, late), "404",
+                           "Message Not Found")
+        self.assert_error(self.client.api("STREAM.MSG.GET." + self.stream, late), 404, 10037)
+
+    def test_msg_get_knows_no_batches(self):
+        for body in ({"batch": 1, "seq": 1}, {"max_bytes": 1, "seq": 1}, {"multi_last": ["a"]}):
+            answer = self.client.api("STREAM.MSG.GET." + self.stream, body)
+            self.assert_error(answer, 400, 10003, "bad request")
+        answer = self.client.api("STREAM.MSG.GET." + self.stream, {"batch": -1, "seq": 1})
+        self.assertEqual(answer["message"]["seq"], 1)
+
+
+class MultiLast(QueryTest):
+    """abcdab, history 5, as in Batch."""
+
+    def setUp(self):
+        super().setUp()
+        self.create(max_msgs_per_subject=5)
+        self.put_all("abcdab")
+        self.client.delete(self.bucket, "d")
+
+    def test_forms(self):
+        everything = [self.subject(">")]
+        for body, seqs, pending, last, up_to in (
+                ({"multi_last": everything}, [3, 5, 6, 7], 0, 7, 7),
+                ({"multi_last": [self.subject("a"), self.subject("d")]}, [5, 7], 0, 7, 7),
+                ({"multi_last": [self.subject("a"), self.subject("*"), self.subject("a")]},
+                 [3, 5, 6, 7], 0, 7, 7),
+                ({"multi_last": everything, "batch": 2}, [3, 5], 2, 5, 7),
+                ({"multi_last": everything, "batch": -2}, [3, 5, 6, 7], 0, 7, 7),
+                ({"multi_last": everything, "seq": 6}, [6, 7], 0, 7, 7),
+                ({"multi_last": everything, "seq": 100}, [], 0, 0, 7),
+                ({"multi_last": everything, "up_to_seq": 5}, [2, 3, 4, 5], 0, 5, 5),
+                ({"multi_last": everything, "up_to_seq": 5, "seq": 3, "batch": 1}, [3], 2, 3, 5),
+                ({"multi_last": everything, "up_to_time": self.time_of(5)}, [1, 2, 3, 4], 0, 4, 4),
+                ({"multi_last": everything, "up_to_time": "2100-01-01T00:00:00Z"},
+                 [3, 5, 6, 7], 0, 7, 7),
+                ({"multi_last": everything, "max_bytes": 1}, [3], 3, 3, 7),
+                ({"multi_last": everything, "no_hdr": True}, [3, 5, 6, 7], 0, 7, 7)):
+            messages, end = self.batch(body)
+            self.assertEqual(self.seqs(messages), seqs, body)
+            self.assert_end(end, pending, last, up_to)
+            left = [int(msg.header("Nats-Num-Pending")) for msg in messages]
+            self.assertEqual(left, [pending + number for number in reversed(range(len(seqs)))])
+
+    @unittest.skipUnless(server_is_pail(), "nats-server finds nothing there, on file storage")
+    def test_a_ceiling_beyond_the_end(self):
+        messages, end = self.batch({"multi_last": [self.subject(">")], "up_to_seq": 100})
+        self.assertEqual(self.seqs(messages), [3, 5, 6, 7])
+        self.assert_end(end, 0, 7, 100)
+
+    def test_statuses(self):
+        everything = [self.subject(">")]
+        for body, status in (
+                ({"multi_last": [self.subject("none")]}, ("404", "No Results")),
+                ({"multi_last": ["a..b"]}, ("404", "No Results")),
+                ({"multi_last": everything, "up_to_time": self.time_of(1)}, ("404", "No Results")),
+                ({"multi_last": []}, ("408", "Empty Request")),
+                ({"multi_last": "x"}, ("408", "Malformed Request")),
+                ({"multi_last": everything, "next_by_subj": "x"}, ("408", "Bad Request")),
+                ({"multi_last": everything, "last_by_subj": "x"}, ("408", "Bad Request")),
+                ({"multi_last": everything, "up_to_seq": 1, "up_to_time": "1900-01-01T00:00:00Z"},
+                 ("408", "Bad Request"))):
+            messages, end = self.batch(body)
+            self.assertEqual(messages, [])
+            self.assert_status(end, *status)
+
+    def test_at_most_1024_subjects(self):
+        bucket = self.bucket = self.bucket + "-many"
+        self.stream = "KV_" + bucket
+        self.create()
+        self.put_many(1024, 1)
+        messages, end = self.batch({"multi_last": [self.subject(">")]})
+        self.assertEqual(len(messages), 1024)
+        self.put_many(1, 1, "more")
+        messages, end = self.batch({"multi_last": [self.subject(">")], "batch": 1})
+        self.assert_status(end, "413", "Too Many Results")
+        messages, end = self.batch({"multi_last": [self.subject(">")], "up_to_seq": 1024})
+        self.assertEqual(len(messages), 1024)
+
+
+class BatchesUnderLoad(QueryTest):
+    """A batch shows one moment, whatever is written, purged or deleted meanwhile."""
+
+    KEYS = 900
+
+    def write_until(self, stop):
+        with self.server.connect() as client:
+            number = 0
+            while not stop.is_set():
+                replies = [client.put_start(self.bucket, "k%d" % ((number + i) * 7 % self.KEYS),
+                                            b"y" * 50) for i in range(64)]
+                number += 64
+                for reply in replies:
+                    client.answer(reply)
+
+    def run_under_load(self, body, rounds, **changes):
+        self.create(**changes)
+        self.put_many(self.KEYS, 20)
+        stop = threading.Event()
+        writers = [threading.Thread(target=self.write_until, args=(stop,)) for _ in range(2)]
+        for writer in writers:
+            writer.start()
+        try:
+            for _ in range(rounds):
+                messages, end = self.batch(body)
+                keys = [msg.header("Nats-Subject") for msg in messages]
+                self.assertEqual(len(set(keys)), self.KEYS)
+                self.assertEqual(len(keys), self.KEYS)
+                seqs = self.seqs(messages)
+                self.assertEqual(seqs, sorted(seqs))
+                self.assertEqual(end.status, EOB)
+                self.assertEqual(end.header("Nats-Num-Pending"), "0")
+                self.assertEqual(int(end.header("Nats-Last-Sequence")), seqs[-1])
+        finally:
+            stop.set()
+            for writer in writers:
+                writer.join()
+
+    def test_a_batch_has_every_key_once(self):
+        self.run_under_load({"batch": 10000, "next_by_subj": self.subject(">")}, 20)
+
+    def test_so_it_does_in_memory(self):
+        self.run_under_load({"batch": 10000, "next_by_subj": self.subject("*")}, 20,
+                            storage="memory")
+
+    def test_multi_last_has_every_key_once(self):
+        self.run_under_load({"multi_last": [self.subject("*")]}, 20)
+
+    def test_what_is_purged_meanwhile_is_still_sent(self):
+        self.create()
+        self.put_many(60, 100_000)
+        slow = self.connect(receive_buffer_bytes=4096)
+        reply = self.batch_start({"batch": 1000, "seq": 1}, slow)
+        first = slow.answer(reply)
+        self.assertEqual(first.header("Nats-Num-Pending"), "59")
+        self.client.api_ok("STREAM.PURGE." + self.stream)
+        self.assertEqual(self.client.stream_state(self.bucket)["messages"], 0)
+        messages, end = self.batch_end(reply, slow)
+        self.assertEqual(self.seqs(messages), list(range(2, 61)))
+        self.assertTrue(all(msg.data == b"x" * 100_000 for msg in messages))
+        self.assert_end(end, 0, 60)
+
+    @unittest.skipUnless(server_is_pail(), "nats-server never ends the answer")
+    def test_a_stream_deleted_meanwhile_does_not_wait_for_the_reader(self):
+        self.create()
+        self.put_many(60, 100_000)
+        slow = self.connect(receive_buffer_bytes=4096)
+        reply = self.batch_start({"batch": 1000, "seq": 1}, slow)
+        slow.answer(reply)
+        self.client.api_ok("STREAM.DELETE." + self.stream)
+        messages, end = self.batch_end(reply, slow)
+        self.assertEqual(end.status, EOB)
+        self.assertEqual(self.seqs(messages), list(range(2, 2 + len(messages))))
+        slow.flush()
+
+    @unittest.skipUnless(server_is_pail(), "nats-server queues the whole answer")
+    def test_slow_readers_cost_little_memory(self):
+        self.create()
+        self.put_many(150, 100_000)
+        before = self.server.rss_bytes()
+        slow = [self.connect(receive_buffer_bytes=4096) for _ in range(6)]
+        replies = [self.batch_start({"batch": 1000, "seq": 1}, client) for client in slow]
+        for client, reply in zip(slow, replies):
+            client.answer(reply)
+        self.client.flush()
+        self.assertLess(self.server.rss_bytes() - before, memory_limit(45 << 20))
+        answers = {}
+        readers = [threading.Thread(
+            target=lambda n: answers.update({n: self.batch_end(replies[n], slow[n])}), args=(n,))
+            for n in range(len(slow))]  # all at once: who does not read for 10 s is cut off
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        for number in range(len(slow)):
+            messages, end = answers[number]
+            self.assertEqual(len(messages), 149)
+            self.assert_end(end, 0, 150)
+
+    def test_a_reader_that_goes_away_hurts_nobody(self):
+        self.create()
+        self.put_many(100, 100_000)
+        for _ in range(20):
+            slow = self.connect(receive_buffer_bytes=4096)
+            reply = self.batch_start({"batch": 1000, "seq": 1}, slow)
+            slow.answer(reply)
+            slow.close()
+        messages, end = self.batch({"batch": 1000, "seq": 1})
+        self.assertEqual(len(messages), 100)
+
+    def test_many_batches_at_once(self):
+        self.create()
+        self.put_many(200, 10)
+        replies = [self.batch_start({"batch": 50, "next_by_subj": self.subject("*"),
+                                     "seq": 1 + number % 150}) for number in range(600)]
+        for number, reply in enumerate(replies):
+            messages, end = self.batch_end(reply)
+            start = 1 + number % 150
+            self.assertEqual(self.seqs(messages), list(range(start, start + 50)))
+
+
+if __name__ == "__main__":
+    main()
