@@ -14,6 +14,7 @@
 #include "kv/info.h"
 #include "kv/purge.h"
 #include "kv/query.h"
+#include "kv/snapshot.h"
 #include "kv/version.h"
 
 typedef void endpoint_fn(struct request *request);
@@ -49,7 +50,7 @@ static const struct endpoint endpoints[] = {
     {"STREAM.PURGE", 1, false, "stream_purge_response", purge_stream},
     {"STREAM.MSG.GET", 1, false, "stream_msg_get_response", query_msg_get},
     {"STREAM.MSG.DELETE", 1, false, "stream_msg_delete_response", purge_message},
-    {"STREAM.SNAPSHOT", 1, false, "stream_snapshot_response", run_later},
+    {"STREAM.SNAPSHOT", 1, false, "stream_snapshot_response", snapshot_stream},
     {"STREAM.RESTORE", 1, false, "stream_restore_response", run_later},
     {"STREAM.LEADER.STEPDOWN", 1, false, "stream_leader_stepdown_response", run_clustered},
     {"STREAM.PEER.REMOVE", 1, false, "stream_remove_peer_response", run_clustered},
@@ -189,6 +190,8 @@ enum kv_take api_publish(struct kv *kv, const struct origin *origin, const struc
     static const char direct[] = "$JS.API.DIRECT.GET.";
     if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.FC.")))
         return consumers_on_flow_control(kv, origin->account, msg->subject) ? KV_TAKEN : KV_NONE;
+    if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.SNAPSHOT.ACK.")))
+        return snapshots_on_ack(kv, origin->account, msg->subject) ? KV_TAKEN : KV_NONE;
     if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.API.DIRECT.GET.")))
         return api_direct_get(kv, origin, msg, bytes_after(msg->subject, sizeof direct - 1));
     if (!bytes_start_with(msg->subject, BYTES_LITERAL("$JS.API.")) || has_empty_token(msg->subject))

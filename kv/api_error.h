@@ -20,6 +20,7 @@
     X(API_CONSUMER_CREATE, 500, 10012, "%s")                                                       \
     X(API_CONSUMER_NAME_EXISTS, 400, 10013, "consumer name already in use")                        \
     X(API_CONSUMER_NOT_FOUND, 404, 10014, "consumer not found")                                    \
+    X(API_SNAPSHOT_DELIVER_SUBJECT, 400, 10015, "deliver subject not valid")                       \
     X(API_CONSUMER_DURABLE_NAME_DIFFERS, 400, 10017,                                               \
       "consumer name in subject does not match durable name in request")                           \
     X(API_CONSUMER_DURABLE_NAME_NOT_SET, 400, 10018,                                               \
@@ -50,6 +51,8 @@
       "stream name already in use with a different configuration")                                 \
     X(API_STREAM_NOT_FOUND, 404, 10059, "stream not found")                                        \
     X(API_EXPECTED_STREAM_DIFFERS, 400, 10060, "expected stream does not match")                   \
+    X(API_RESTORE_FAILED, 500, 10062, "restore failed: %s")                                        \
+    X(API_SNAPSHOT_FAILED, 500, 10064, "snapshot failed: %s")                                      \
     X(API_SUBJECTS_OVERLAP, 400, 10065, "subjects overlap with an existing stream")                \
     X(API_WRONG_LAST_MSG_ID, 400, 10070, "wrong last msg ID: %s")                                  \
     X(API_WRONG_LAST_SEQUENCE, 400, 10071, "wrong last sequence: %s")                              \
@@ -86,6 +89,7 @@
       "consumer max ack pending exceeds system limit of %s")                                       \
     X(API_CONSUMER_NAME_INVALID, 400, 10127, "Consumer name can not contain path separators")      \
     X(API_STREAM_NAME_PATH, 400, 10128, "Stream name can not contain path separators")             \
+    X(API_RESTORE_NAME_EXISTS, 400, 10130, "stream name already in use, cannot restore")           \
     X(API_CONSUMER_FILTER_DIFFERS, 400, 10131,                                                     \
       "consumer create request did not match filtered subject from create subject")                \
     X(API_REPLICAS_NEGATIVE, 400, 10133, "replicas count cannot be negative")                      \

@@ -7,6 +7,7 @@
 
 #include "kv/consumer.h"
 #include "kv/gathering.h"
+#include "kv/pin.h"
 #include "kv/stripe.h"
 
 /* An answer that waits: for a state record, or for the last puts of a closing stream. */
@@ -127,6 +128,8 @@ static void step_close(struct stream *stream, struct gather *gather, uint32_t fr
     stream->is_closing = true;
     while (stream->feed != NULL && stream->feed->consumers != NULL)
         consumer_destroy(stream->feed->consumers);
+    if (stream->stripe != NULL)
+        pins_drop(stream->stripe);
     stream_release_waits(stream);
     struct step_wait *step = step_wait_create(stream, gather, from);
     step->next = kv->closing;

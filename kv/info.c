@@ -299,7 +299,7 @@ static void append_deleted(struct text *text, const struct stream_state *state)
         text_append_literal(text, "]");
 }
 
-static void append_state(struct text *text, const struct stream_state *state)
+void info_append_state(struct text *text, const struct stream_state *state)
 {
     text_append_format(text, "{\"messages\":%llu,\"bytes\":%llu,\"first_seq\":%llu,",
                        (unsigned long long)state->messages, (unsigned long long)state->bytes,
@@ -334,7 +334,7 @@ void info_append_stream(struct text *text, const struct stream *stream,
     text_append_literal(text, ",");
     append_time_member(text, "created", stream->created_ns);
     text_append_literal(text, ",\"state\":");
-    append_state(text, state);
+    info_append_state(text, state);
     if (with_cluster) {
         text_append_literal(text, ",\"cluster\":{\"leader\":");
         text_append_json_string(text,

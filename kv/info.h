@@ -26,6 +26,9 @@ typedef void state_done_fn(void *context, const struct stream_state *state, bool
 void stream_state_gather(struct stream *stream, struct bytes subjects_filter, bool with_seqs,
                          void *context, state_done_fn *on_done);
 
+/* {"messages":…, as answers and archives have it. */
+void info_append_state(struct text *text, const struct stream_state *state);
+
 /* "config":…,"created":…,"state":…  as CREATE, UPDATE, INFO and LIST give it. */
 void info_append_stream(struct text *text, const struct stream *stream,
                         const struct stream_state *state, bool with_server_metadata,

@@ -23,6 +23,7 @@
 #include "core/hash.h"
 #include "kv/feed.h"
 #include "kv/gathering.h"
+#include "kv/pin.h"
 #include "kv/put_rules.h"
 #include "kv/republish.h"
 #include "kv/stripe.h"
@@ -796,10 +797,10 @@ static void put_enter(struct put *put, const struct put_view *view, struct bytes
         put->is_pinned = stripe_fetch(stripe, put->where, &put->fetch, NULL);
 }
 
-static enum status put_store(struct put *put, const struct put_view *view)
+static struct record put_record(const struct put *put, const struct put_view *view)
 {
     uint32_t flags = view->request->flags;
-    struct record record = {
+    return (struct record){
         .type = stripe_message_type(put->stripe->stream),
         .flags = (uint8_t)(stripe_record_flags(put->stripe->stream)
                            | ((flags & PUT_ROLLUP_KEY) != 0 ? KV_RECORD_IS_ROLLUP : 0)
@@ -811,7 +812,22 @@ static enum status put_store(struct put *put, const struct put_view *view)
         .headers = view->headers,
         .value = view->value,
     };
+}
+
+static enum status put_store(struct put *put, const struct put_view *view)
+{
+    struct record record = put_record(put, view);
     return stripe_store_message(put->stripe, &record, &put->where, &put->wait);
+}
+
+/* Newer ones of its key are here; a snapshot that begins may be of the time before them. */
+static enum status put_pass_over(const struct put *put, const struct put_view *view)
+{
+    if (put->stripe->pins != NULL) {
+        struct record record = put_record(put, view);
+        pins_on_superseded(put->stripe, &record);
+    }
+    return STATUS_OK;
 }
 
 static void put_apply(struct stripe *stripe, const struct put_view *view, uint64_t seq,
@@ -833,7 +849,7 @@ static void put_apply(struct stripe *stripe, const struct put_view *view, uint64
     put->message_bytes = view_bytes(view);
     put->is_pinned = false;
     put->is_here = !stripe_is_superseded(stripe, entry, seq);
-    enum status status = put->is_here ? put_store(put, view) : STATUS_OK;
+    enum status status = put->is_here ? put_store(put, view) : put_pass_over(put, view);
     if (status == STATUS_BUSY) {
         struct put_request sequenced = *view->request;
         sequenced.seq = seq;

@@ -27,6 +27,7 @@ struct recovery;
 struct gathering;
 struct sweep;
 struct sweep_agent;
+struct snapshot;
 
 enum {
     KV_PUTS_MAX = 65536,            /* of one shard's connections, awaiting their acks */
@@ -101,6 +102,11 @@ struct kv {
     struct text mapped;  /* the subject a transform made of a message being published */
     uint64_t api_total, api_errors;
     uint32_t requests_open; /* API requests not answered yet */
+
+    /* kv/snapshot.c */
+    struct snapshot *snapshots; /* owns; under way */
+    uint32_t snapshot_count;
+    uint64_t snapshot_number; /* of the last one */
 
     /* kv/world.c */
     bool is_open; /* recovered, on all shards */

@@ -254,8 +254,8 @@ bool s2_block_decode(struct bytes block, char *plain, uint32_t plain_bytes)
     if (!take_length(&decoding.rest, &announced) || announced != plain_bytes)
         return false;
     while (take_number(&decoding.rest, 1, &tag)) {
-        bool is_fine = (tag & 3) == TAG_LITERAL ? decode_literal(&decoding, tag)
-                                                : decode_copy(&decoding, tag);
+        bool is_fine =
+            (tag & 3) == TAG_LITERAL ? decode_literal(&decoding, tag) : decode_copy(&decoding, tag);
         if (!is_fine)
             return false;
     }

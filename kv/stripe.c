@@ -7,6 +7,7 @@
 #include "core/subject.h"
 #include "kv/feed.h"
 #include "kv/hold.h"
+#include "kv/pin.h"
 #include "kv/room.h"
 
 #define EXPIRY_RETRY_NS UINT64_C(100000000)
@@ -64,6 +65,7 @@ static void memory_free_all(struct stripe *stripe)
 void stripe_destroy(struct stripe *stripe)
 {
     ASSERT(stripe->pending_count == 0);
+    pins_drop(stripe);
     timer_stop(&stripe->expiry);
     hold_break_all(stripe);
     if (stripe->stream->is_memory)
@@ -139,9 +141,13 @@ static void stripe_hold_back(struct stripe *stripe, const struct index_key *key,
 {
     struct index_key *holder;
     struct message message;
-    if (stripe->holds != NULL && index_find_seq(stripe->index, seq, &holder, &message)
-        && holder == key)
+    if ((stripe->holds == NULL && stripe->pins == NULL)
+        || !index_find_seq(stripe->index, seq, &holder, &message) || holder != key)
+        return;
+    if (stripe->holds != NULL)
         hold_keep(stripe, key, &message);
+    if (stripe->pins != NULL)
+        pins_on_removal(stripe, key, &message);
 }
 
 static void stripe_remove_at(struct stripe *stripe, struct index_key *key, uint64_t seq,
@@ -227,6 +233,8 @@ static bool stripe_replace_message(struct stripe *stripe, struct index_key *key,
         return false;
     if (stripe->holds != NULL)
         hold_keep(stripe, key, &old);
+    if (stripe->pins != NULL)
+        pins_on_removal(stripe, key, &old);
     removed_list_add(removed, stripe, (struct removed){old.seq, old.where});
     stripe_note_last(stripe, message);
     if (stripe->stream->config.discard == STREAM_DISCARD_OLD)

@@ -51,6 +51,7 @@ struct stripe {
     uint64_t
         feed_starts[SHARD_COUNT_MAX]; /* the registration each feed began with, see feed_offer */
     uint64_t registrations;
+    struct pin *pins; /* owns: what snapshots keep of the past (kv/pin.h) */
     struct timer expiry;
     struct holds *holds;   /* owns; NULL unless someone reads the stripe as it was (kv/hold.c) */
     uint64_t entering_seq; /* of the message being entered, which may push others out; 0: none */

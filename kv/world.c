@@ -22,6 +22,7 @@
 #include "kv/directory.h"
 #include "kv/gathering.h"
 #include "kv/put.h"
+#include "kv/snapshot.h"
 #include "kv/stripe.h"
 #include "kv/sweep.h"
 
@@ -332,6 +333,7 @@ void kv_destroy(struct kv *kv)
     timer_stop(&kv->figures_timer);
     gathering_fini(kv);
     sweeps_fini(kv);
+    snapshots_fini(kv);
     consumers_fini(kv);
     directory_fini(kv);
     put_fini(kv);
@@ -373,6 +375,8 @@ void kv_on_interest(struct kv *kv, uint32_t account, struct bytes subject, struc
 {
     ASSERT_ON_SHARD(kv->shard);
     consumers_on_interest(kv, account, subject, queue, is_present);
+    if (kv->snapshots != NULL && queue.count == 0)
+        snapshots_on_interest(kv, account, subject, is_present);
 }
 
 void kv_on_room(struct kv *kv)

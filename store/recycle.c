@@ -94,6 +94,11 @@ void store_retain(struct store *store, location where)
     directory_live_add(store->directory, location_segment(where), location_bytes(where));
 }
 
+uint64_t store_record_bytes(location where)
+{
+    return location_bytes(where);
+}
+
 /* ---- choosing ---- */
 
 /* State of former logs was appended again at start, by all shards; see recycle_start. */

@@ -139,7 +139,9 @@ void store_release(struct store *store, location where);
 void store_forget(struct store *store, location where);
 /* What reading this record gave (never STATUS_OK) leaves the caller no way on: ends the process as a failed write does. */
 void store_fail_read(struct store *store, location where, enum status status);
-/* Recovery found the record alive: counts it (store_recover counts nothing by itself). Not for records with a flag. */
+/* About how long the record is: exactly, up to a megabyte; as much for a longer one. */
+uint64_t store_record_bytes(location where);
+/* Recovery found the record alive, or a snapshot keeps it although it dies: counts it (store_recover counts nothing by itself). Not for records with a flag. */
 void store_retain(struct store *store, location where);
 
 /* True while a batch is open, or anything in flight. A clean end: store_stop, then take turns until false. */

@@ -106,12 +106,12 @@ ParameterizedTestParameters(archive, refuses_what_is_none)
         {"NATSARC1", 8, ARCHIVE_MORE},
         {"NATSARC", 7, ARCHIVE_MORE},
         {"NATSARC2", 8, ARCHIVE_WRONG},
-        {"meta.inf", 8, ARCHIVE_WRONG},                                     /* the tar of older servers */
-        {"NATSARC1\0\0\0\0\0", 13, ARCHIVE_MORE},                           /* the end, taken */
-        {"NATSARC1\1\0\1\0\0", 13, ARCHIVE_MORE},                           /* its name is missing */
-        {"NATSARC1\0\0\1\x65\0", 13, ARCHIVE_WRONG},                        /* 101 bytes of headers */
-        {"NATSARC1\0\0\1\x60\x10", 13, ARCHIVE_WRONG},                      /* 96 and 16 bytes together */
-        {"NATSARC1\xff\xff\xff\xff\x7f\0\1\0\0", 17, ARCHIVE_WRONG},        /* the name's length */
+        {"meta.inf", 8, ARCHIVE_WRONG},                              /* the tar of older servers */
+        {"NATSARC1\0\0\0\0\0", 13, ARCHIVE_MORE},                    /* the end, taken */
+        {"NATSARC1\1\0\1\0\0", 13, ARCHIVE_MORE},                    /* its name is missing */
+        {"NATSARC1\0\0\1\x65\0", 13, ARCHIVE_WRONG},                 /* 101 bytes of headers */
+        {"NATSARC1\0\0\1\x60\x10", 13, ARCHIVE_WRONG},               /* 96 and 16 bytes together */
+        {"NATSARC1\xff\xff\xff\xff\x7f\0\1\0\0", 17, ARCHIVE_WRONG}, /* the name's length */
         {"NATSARC1\0\0\1\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\1", 22, ARCHIVE_WRONG},
         {"NATSARC1\0\0\1\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\2", 22, ARCHIVE_WRONG},
         {"NATSARC1\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\1", 19, ARCHIVE_WRONG},

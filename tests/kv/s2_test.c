@@ -102,37 +102,102 @@ struct row {
     bool is_fine;
 };
 
-#define ROW(block, plain, is_fine) {block, sizeof(block) - 1, plain, is_fine}
+#define ROW(block, plain, is_fine)               \
+    {                                            \
+        block, sizeof(block) - 1, plain, is_fine \
+    }
 
 /* Length, then operations. A copy with one byte of offset, which is 0, repeats the last offset. */
 ParameterizedTestParameters(s2, decodes_blocks)
 {
     static struct row rows[] = {
         ROW("\x05\x10hello", "hello", true),
-        {"\x09\x08" "abc" "\x0a\x03\x00" "\x00z", 9, "abcabc" "", false},
-        ROW("\x07\x08" "abc" "\x0a\x03\x00" "\x00z", "abcabcz", true),   /* copy 2, 3 of 3 back */
-        ROW("\x08\x04" "ab" "\x09\x02", "abababab", true),                /* copy 1, over itself */
-        ROW("\x0a\x04" "ab" "\x0b\x02\x00\x00\x00" "\x11\x00", "ababababab", false),
-        ROW("\x0b\x04" "ab" "\x0b\x02\x00\x00\x00" "\x05\x00", "ababababab", false),
-        ROW("\x0a\x04" "ab" "\x0b\x02\x00\x00\x00" "\x05\x00", "ababababab", true), /* repeat of 5 */
-        ROW("\x09\x04" "ab" "\x0b\x02\x00\x00\x00" "\x01\x00", "ababababa", true),  /* of 4 */
-        ROW("\x14\x04" "ab" "\x0b\x02\x00\x00\x00" "\x15\x00\x07", "abababababababababab", true),
-        ROW("\x02\x04" "ab" "\x01\x00", "ab", false),   /* a repeat before any copy */
-        ROW("\x06\x04" "ab" "\x01\x00", "ab", false),
-        ROW("\x06\x04" "ab" "\x01\x03", "ab", false),   /* before the beginning */
-        ROW("\x06\xf0\x05" "abcdef", "abcdef", true),   /* long forms of a literal's length */
-        ROW("\x06\xf4\x05\x00" "abcdef", "abcdef", true),
-        ROW("\x06\xf8\x05\x00\x00" "abcdef", "abcdef", true),
-        ROW("\x06\xfc\x05\x00\x00\x00" "abcdef", "abcdef", true),
-        ROW("\x06\xfc\xff\xff\xff\xff" "abcdef", "", false),
-        ROW("\x06\xf0\x06" "abcdef", "", false),        /* one more than there is */
-        ROW("\x05\xf0\x05" "abcdef", "", false),        /* one more than announced */
-        ROW("\x07\xf0\x05" "abcdef", "", false),        /* one less */
+        {"\x09\x08"
+         "abc"
+         "\x0a\x03\x00"
+         "\x00z",
+         9,
+         "abcabc"
+         "",
+         false},
+        ROW("\x07\x08"
+            "abc"
+            "\x0a\x03\x00"
+            "\x00z",
+            "abcabcz", true), /* copy 2, 3 of 3 back */
+        ROW("\x08\x04"
+            "ab"
+            "\x09\x02",
+            "abababab", true), /* copy 1, over itself */
+        ROW("\x0a\x04"
+            "ab"
+            "\x0b\x02\x00\x00\x00"
+            "\x11\x00",
+            "ababababab", false),
+        ROW("\x0b\x04"
+            "ab"
+            "\x0b\x02\x00\x00\x00"
+            "\x05\x00",
+            "ababababab", false),
+        ROW("\x0a\x04"
+            "ab"
+            "\x0b\x02\x00\x00\x00"
+            "\x05\x00",
+            "ababababab", true), /* repeat of 5 */
+        ROW("\x09\x04"
+            "ab"
+            "\x0b\x02\x00\x00\x00"
+            "\x01\x00",
+            "ababababa", true), /* of 4 */
+        ROW("\x14\x04"
+            "ab"
+            "\x0b\x02\x00\x00\x00"
+            "\x15\x00\x07",
+            "abababababababababab", true),
+        ROW("\x02\x04"
+            "ab"
+            "\x01\x00",
+            "ab", false), /* a repeat before any copy */
+        ROW("\x06\x04"
+            "ab"
+            "\x01\x00",
+            "ab", false),
+        ROW("\x06\x04"
+            "ab"
+            "\x01\x03",
+            "ab", false), /* before the beginning */
+        ROW("\x06\xf0\x05"
+            "abcdef",
+            "abcdef", true), /* long forms of a literal's length */
+        ROW("\x06\xf4\x05\x00"
+            "abcdef",
+            "abcdef", true),
+        ROW("\x06\xf8\x05\x00\x00"
+            "abcdef",
+            "abcdef", true),
+        ROW("\x06\xfc\x05\x00\x00\x00"
+            "abcdef",
+            "abcdef", true),
+        ROW("\x06\xfc\xff\xff\xff\xff"
+            "abcdef",
+            "", false),
+        ROW("\x06\xf0\x06"
+            "abcdef",
+            "", false), /* one more than there is */
+        ROW("\x05\xf0\x05"
+            "abcdef",
+            "", false), /* one more than announced */
+        ROW("\x07\xf0\x05"
+            "abcdef",
+            "", false), /* one less */
         ROW("\x06\xf0", "", false),
-        ROW("\x04\x04" "ab" "\x0a\x02", "", false),     /* an offset cut short */
+        ROW("\x04\x04"
+            "ab"
+            "\x0a\x02",
+            "", false), /* an offset cut short */
         ROW("\x00", "", true),
         ROW("", "", false),
-        ROW("\xff\xff\xff\xff\x0f", "", false),         /* 4 GiB */
+        ROW("\xff\xff\xff\xff\x0f", "", false), /* 4 GiB */
         ROW("\x80\x80\x80\x80\x80\x80\x01", "", false),
     };
     return cr_make_param_array(struct row, rows, COUNT_OF(rows));
@@ -161,14 +226,17 @@ Test(s2, tells_damage_at_every_byte)
     fill(data, sizeof data, &seed);
     struct text stream = {0};
     append_stream(&stream, bytes_of(data, sizeof data));
-    text_append(&stream, bytes_of("\xfe\x03\x00\x00" "pad", 7));
+    text_append(&stream, bytes_of("\xfe\x03\x00\x00"
+                                  "pad",
+                                  7));
     for (size_t at = 0; at < stream.count; at++) {
         struct text plain = {0};
         char change = (char)(1 + rand_r(&seed) % 255);
         stream.data[at] = (char)(stream.data[at] ^ change);
         bool is_fine = read_stream(text_bytes(&stream), 1 + (size_t)rand_r(&seed) % 500, &plain);
         bool is_same = bytes_equal(text_bytes(&plain), bytes_of(data, sizeof data));
-        bool is_skipped = at == 10 && (uint8_t)stream.data[at] >= 0x80; /* a frame to be passed over */
+        bool is_skipped =
+            at == 10 && (uint8_t)stream.data[at] >= 0x80; /* a frame to be passed over */
         cr_assert(is_same || is_skipped || is_fine == false, "byte %zu changed by %d", at, change);
         stream.data[at] = (char)(stream.data[at] ^ change);
         text_free(&plain);
