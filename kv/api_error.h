@@ -132,6 +132,8 @@
     X(API_INVALID_TTL, 400, 10165, "invalid per-message TTL")                                      \
     X(API_TTL_DISABLED, 400, 10166, "per-message TTL is disabled")                                 \
     X(API_MIRROR_WITH_COUNTERS, 400, 10173, "stream mirrors can not also calculate counters")      \
+    X(API_COUNTERS_DISABLED, 400, 10168, "message counters is disabled")                           \
+    X(API_INCREMENT_INVALID, 400, 10171, "message counter increment is invalid")                   \
     X(API_ATOMIC_PUBLISH_DISABLED, 400, 10174, "atomic publish is disabled")                       \
     X(API_PUSH_WITH_PRIORITY_GROUP, 400, 10178,                                                    \
       "priority groups can not be used with push consumers")                                       \
@@ -140,6 +142,7 @@
     X(API_REQUIRED_LEVEL, 412, 10185, "JetStream minimum api level required")                      \
     X(API_MIRROR_WITH_SCHEDULES, 400, 10186, "stream mirrors can not also schedule messages")      \
     X(API_SOURCE_WITH_SCHEDULES, 400, 10187, "stream source can not also schedule messages")       \
+    X(API_SCHEDULES_DISABLED, 400, 10188, "message schedules is disabled")                         \
     X(API_MISSING_SUBJECT_SEQUENCE, 400, 10193,                                                    \
       "missing sequence for expected last sequence per subject")                                   \
     X(API_PRIORITY_GROUP_WITHOUT_POLICY, 400, 10196,                                               \
@@ -157,6 +160,7 @@
       "flow control ack policy requires unset ack wait")                                           \
     X(API_ACK_FLOW_REQUIRES_NO_MAX, 400, 10222,                                                    \
       "flow control ack policy requires unset max deliver")                                        \
+    X(API_SCHEDULER_INVALID, 400, 10212, "message schedules invalid scheduler")                    \
     X(API_STREAM_SOURCE_HEADER, 400, 10227, "message stream source header is not allowed")
 /* clang-format on */
 

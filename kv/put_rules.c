@@ -5,6 +5,8 @@
 
 #include <strings.h>
 
+#include "kv/message_ttl.h"
+
 enum header_name {
     HEADER_EXPECTED_KEY,
     HEADER_EXPECTED_SUBJECT,
@@ -16,6 +18,10 @@ enum header_name {
     HEADER_TTL,
     HEADER_SOURCE,
     HEADER_BATCH,
+    HEADER_INCREMENT,
+    HEADER_SCHEDULE,
+    HEADER_SCHEDULER,
+    HEADER_SCHEDULE_NEXT,
     HEADER_OPERATION,
     HEADER_COUNT,
 };
@@ -31,6 +37,10 @@ static const char *const names[HEADER_COUNT] = {
     "Nats-TTL",
     "Nats-Stream-Source",
     "Nats-Batch-Id",
+    "Nats-Incr",
+    "Nats-Schedule",
+    "Nats-Scheduler",
+    "Nats-Schedule-Next",
     "KV-Operation",
 };
 
@@ -86,65 +96,111 @@ static bool has(const struct header_values *values, enum header_name name)
     return values->value[name].count > 0;
 }
 
-static bool read_rollup(struct put_rules *rules, const struct stream_config *config,
-                        struct bytes value, struct api_failure *failure)
+/* True: the caller says what is wrong. The first fault counts; they are looked for in the order of the checks. */
+static bool is_first_fault(struct put_rules *rules, enum put_check place)
 {
-    if (!config->allow_rollup || config->deny_purge)
-        return api_fail(failure, API_ROLLUP_FAILED, "rollup not permitted");
-    if (value.count == 3 && strncasecmp(value.data, "sub", 3) == 0)
-        rules->flags |= PUT_ROLLUP_KEY;
-    else if (value.count == 3 && strncasecmp(value.data, "all", 3) == 0)
-        rules->flags |= PUT_ROLLUP_ALL;
-    else
-        return api_fail(failure, API_ROLLUP_FAILED, "rollup value invalid: \"%.*s\"",
-                        (int)(value.count < 32 ? value.count : 32), value.data);
+    if ((rules->flags & PUT_HAS_FAULT) != 0)
+        return false;
+    rules->flags |= PUT_HAS_FAULT;
+    rules->fault_place = place;
     return true;
 }
 
-/* The features of later versions: a message that asks for one is refused, not stored without it. */
-static bool refuse_unsupported(const struct header_values *values,
-                               const struct stream_config *config, struct api_failure *failure)
+static void set_fault(struct put_rules *rules, enum put_check place, enum api_error error,
+                      struct api_failure *failure)
 {
-    if (has(values, HEADER_SOURCE))
-        return api_fail(failure, API_STREAM_SOURCE_HEADER, NULL);
+    if (is_first_fault(rules, place))
+        api_fail(failure, error, NULL);
+}
+
+static void read_rollup(struct put_rules *rules, const struct stream_config *config,
+                        struct bytes value, struct api_failure *failure)
+{
+    bool is_allowed = config->allow_rollup && !config->deny_purge;
+    if (is_allowed && value.count == 3 && strncasecmp(value.data, "sub", 3) == 0)
+        rules->flags |= PUT_ROLLUP_KEY;
+    else if (is_allowed && value.count == 3 && strncasecmp(value.data, "all", 3) == 0)
+        rules->flags |= PUT_ROLLUP_ALL;
+    else if (!is_first_fault(rules, PUT_CHECK_ROLLUP))
+        return;
+    else if (!is_allowed)
+        api_fail(failure, API_ROLLUP_FAILED, "rollup not permitted");
+    else
+        api_fail(failure, API_ROLLUP_FAILED, "rollup value invalid: \"%.*s\"",
+                 (int)(value.count < 32 ? value.count : 32), value.data);
+}
+
+/* Counters and batches are refused before all else. */
+static bool refuse_unsupported(const struct header_values *values, struct api_failure *failure)
+{
     if (has(values, HEADER_BATCH))
         return api_fail(failure, API_ATOMIC_PUBLISH_DISABLED, NULL);
-    if (has(values, HEADER_TTL))
-        return config->allow_msg_ttl
-                   ? api_fail(failure, API_STREAM_GENERAL, "pail does not support Nats-TTL yet")
-                   : api_fail(failure, API_TTL_DISABLED, NULL);
-    if (has(values, HEADER_MSG_ID) || has(values, HEADER_EXPECTED_MSG_ID))
-        return api_fail(failure, API_STREAM_GENERAL, "pail does not support Nats-Msg-Id yet");
-    if (has(values, HEADER_EXPECTED_SUBJECT) && has(values, HEADER_EXPECTED_KEY))
-        return api_fail(failure, API_STREAM_GENERAL,
-                        "pail does not support Nats-Expected-Last-Subject-Sequence-Subject yet");
-    if (has(values, HEADER_EXPECTED_KEY) && has(values, HEADER_EXPECTED_LAST))
-        return api_fail(failure, API_STREAM_GENERAL,
-                        "pail does not support two expected sequences in one message yet");
-    return true;
+    if (!has(values, HEADER_INCREMENT))
+        return true;
+    struct bytes number = values->value[HEADER_INCREMENT];
+    if (number.data[0] == '-' || number.data[0] == '+')
+        number = bytes_after(number, 1);
+    bool is_number = number.count > 0;
+    for (size_t i = 0; i < number.count; i++)
+        is_number = is_number && number.data[i] >= '0' && number.data[i] <= '9';
+    return api_fail(failure, is_number ? API_COUNTERS_DISABLED : API_INCREMENT_INVALID, NULL);
+}
+
+static void read_expectations(struct put_rules *rules, const struct header_values *values,
+                              struct api_failure *failure)
+{
+    if (has(values, HEADER_EXPECTED_KEY)) {
+        rules->flags |= PUT_EXPECTS_KEY;
+        rules->expected_key = number_of(values->value[HEADER_EXPECTED_KEY]);
+    }
+    rules->subject = values->value[HEADER_EXPECTED_SUBJECT];
+    if (rules->subject.count > 0 && (rules->flags & PUT_EXPECTS_KEY) != 0)
+        rules->flags |= PUT_EXPECTS_SUBJECT;
+    else if (rules->subject.count > 0)
+        set_fault(rules, PUT_CHECK_SUBJECT, API_MISSING_SUBJECT_SEQUENCE, failure);
+    if (has(values, HEADER_EXPECTED_LAST)) {
+        rules->flags |= PUT_EXPECTS_LAST;
+        rules->expected_last = number_of(values->value[HEADER_EXPECTED_LAST]);
+    }
+    rules->id = values->value[HEADER_MSG_ID];
+    rules->last_id = values->value[HEADER_EXPECTED_MSG_ID];
+    rules->flags |=
+        (rules->id.count > 0 ? PUT_HAS_ID : 0) | (rules->last_id.count > 0 ? PUT_EXPECTS_ID : 0);
+}
+
+static void read_schedule(struct put_rules *rules, const struct header_values *values,
+                          struct api_failure *failure)
+{
+    bool is_purge = bytes_equal(values->value[HEADER_SCHEDULE_NEXT], BYTES_LITERAL("purge"));
+    if (has(values, HEADER_SCHEDULE) || (has(values, HEADER_SCHEDULER) && is_purge))
+        set_fault(rules, PUT_CHECK_SOURCE, API_SCHEDULES_DISABLED, failure);
+    else if (has(values, HEADER_SCHEDULER))
+        set_fault(rules, PUT_CHECK_SOURCE, API_SCHEDULER_INVALID, failure);
+    if (has(values, HEADER_SOURCE))
+        set_fault(rules, PUT_CHECK_SOURCE, API_STREAM_SOURCE_HEADER, failure);
 }
 
 static bool rules_from_values(struct put_rules *rules, const struct header_values *values,
                               const struct stream_config *config, const struct msg *msg,
                               struct api_failure *failure)
 {
+    uint64_t ttl = MESSAGE_TTL_NONE;
+    if (!refuse_unsupported(values, failure))
+        return false;
     if (has(values, HEADER_EXPECTED_STREAM)
         && !bytes_equal(values->value[HEADER_EXPECTED_STREAM], text_bytes(&config->name)))
         return api_fail(failure, API_EXPECTED_STREAM_DIFFERS, NULL);
-    if (!refuse_unsupported(values, config, failure))
-        return false;
-    if (has(values, HEADER_EXPECTED_SUBJECT))
-        return api_fail(failure, API_MISSING_SUBJECT_SEQUENCE, NULL);
-    if (has(values, HEADER_EXPECTED_KEY)) {
-        rules->flags |= PUT_EXPECTS_KEY;
-        rules->expected = number_of(values->value[HEADER_EXPECTED_KEY]);
-    } else if (has(values, HEADER_EXPECTED_LAST)) {
-        rules->flags |= PUT_EXPECTS_LAST;
-        rules->expected = number_of(values->value[HEADER_EXPECTED_LAST]);
-    }
-    if (has(values, HEADER_ROLLUP)
-        && !read_rollup(rules, config, values->value[HEADER_ROLLUP], failure))
-        return false;
+    bool is_ttl_valid = message_ttl_parse(values->value[HEADER_TTL], &ttl);
+    if (is_ttl_valid && ttl != MESSAGE_TTL_NONE && !config->allow_msg_ttl)
+        return api_fail(failure, API_TTL_DISABLED, NULL);
+    read_expectations(rules, values, failure);
+    read_schedule(rules, values, failure);
+    if (has(values, HEADER_ROLLUP))
+        read_rollup(rules, config, values->value[HEADER_ROLLUP], failure);
+    if (!is_ttl_valid)
+        set_fault(rules, PUT_CHECK_TTL, API_INVALID_TTL, failure);
+    else if (ttl != MESSAGE_TTL_NONE)
+        rules->flags |= PUT_HAS_TTL;
     struct bytes operation = values->value[HEADER_OPERATION];
     if (msg->payload.count == 0
         && (bytes_equal(operation, BYTES_LITERAL("DEL"))

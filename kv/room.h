@@ -32,6 +32,7 @@ struct snapshot;
 enum {
     KV_PUTS_MAX = 65536,            /* of one shard's connections, awaiting their acks */
     KV_PUT_BYTES_MAX = 64 << 20,    /* of those, their messages */
+    KV_ID_BYTES_MAX = 256 << 20,    /* message ids that one shard remembers */
     KV_HOME_SHARD = 0,              /* where streams are made and changed, one at a time */
     KV_RECORD_MESSAGE = 1,          /* record types of the log; never renumber */
     KV_RECORD_STREAM = 2,           /* home's log: a stream's configuration */
@@ -84,6 +85,11 @@ struct kv {
     struct shard_deferred after_publish;
 
     struct gathering *gathering; /* owns; kv/gathering.c */
+
+    /* kv/put_ids.c */
+    uint64_t id_bytes;   /* what message ids cost on this shard */
+    uint32_t ids_handed; /* at the start: handed to their homes, and not confirmed yet */
+    void (*on_ids_handed)(struct kv *kv);
 
     /* kv/watermark.c */
     struct stream *nudged_head; /* streams whose watermark may have risen */

@@ -8,6 +8,7 @@
 #include "kv/feed.h"
 #include "kv/hold.h"
 #include "kv/pin.h"
+#include "kv/put.h"
 #include "kv/room.h"
 
 #define EXPIRY_RETRY_NS UINT64_C(100000000)
@@ -70,6 +71,7 @@ void stripe_destroy(struct stripe *stripe)
     hold_break_all(stripe);
     if (stripe->stream->is_memory)
         memory_free_all(stripe);
+    put_ids_free(stripe);
     index_destroy(stripe->index);
     heap_free(stripe);
 }

@@ -17,6 +17,8 @@ enum {
     STRIPE_MESSAGE_HAS_HEADERS = 1u << 1,
 };
 
+struct msg_ids;
+
 struct removed {
     uint64_t seq;
     location where; /* to be released when the remover is durable */
@@ -55,6 +57,11 @@ struct stripe {
     struct timer expiry;
     struct holds *holds;   /* owns; NULL unless someone reads the stripe as it was (kv/hold.c) */
     uint64_t entering_seq; /* of the message being entered, which may push others out; 0: none */
+
+    /* kv/put_ids.c */
+    struct msg_ids *ids; /* owns; NULL while no message had one */
+    struct text last_id; /* owns: of the message last_id_seq, the last one that had an id */
+    uint64_t last_id_seq;
 };
 
 struct stripe *stripe_create(struct stream *stream);

@@ -6,6 +6,7 @@
  * in a later run's: a message is dead if a purge or a removal names it, or if history, rollup or age push it out.
  */
 #include "core/hash.h"
+#include "kv/put.h"
 #include "kv/room.h"
 #include "kv/stripe.h"
 
@@ -249,6 +250,8 @@ void stripe_replay(struct stripe *stripe, const struct record *record, location 
     bool is_message = type_is_message(record->type);
     if (is_message)
         replay_message(stripe, record, where);
+    if (is_message && record->headers.count > 0)
+        put_ids_replay(stripe, record);
     switch (record->type) {
     case KV_RECORD_REMOVED:
         replay_removed(stripe, record);

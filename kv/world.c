@@ -211,6 +211,11 @@ static void recovery_on_done(struct shard *shard, void *payload, uint32_t bytes,
 
 static void figures_touch(struct kv *kv);
 
+static void stage_is_done(struct kv *kv)
+{
+    mailbox_send(kv->shard, KV_HOME_SHARD, recovery_on_done, NULL, 0);
+}
+
 /* What the stage's messages before this one asked for (catalog_adopt_all) is done: they came in order. */
 static void kv_on_stage(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
 {
@@ -224,11 +229,13 @@ static void kv_on_stage(struct shard *shard, void *payload, uint32_t bytes, uint
         kv->on_ready(kv->ready_context, &stage->recovery);
         return;
     }
-    if (stage->stage == RECOVERY_ADOPTING)
+    if (stage->stage == RECOVERY_ADOPTING) {
         drop_orphans(kv);
-    else
-        store_start(kv->store, kv, kv_on_restate);
-    mailbox_send(shard, KV_HOME_SHARD, recovery_on_done, NULL, 0);
+        stage_is_done(kv);
+        return;
+    }
+    store_start(kv->store, kv, kv_on_restate);
+    put_ids_hand_over(kv, stage_is_done);
 }
 
 static void recovery_tell_all(struct kv *kv, enum recovery_stage stage)

@@ -9,7 +9,7 @@
 #include <criterion/new/assert.h>
 #include <stdlib.h>
 
-enum { NONE = 0 };
+enum { NONE = 0, BOTH = PUT_EXPECTS_KEY | PUT_EXPECTS_LAST };
 
 static struct stream_config config_of_bucket(void)
 {
@@ -69,15 +69,26 @@ Test(put_rules, reads_what_is_asked_for)
         {"Nats-Rollup: SUB\r\n", "v", PUT_ROLLUP_KEY, 0},
         {"Nats-Rollup: all\r\n", "v", PUT_ROLLUP_ALL, 0},
         {KEY ": 4\r\nKV-Operation: DEL\r\n", "", PUT_EXPECTS_KEY | PUT_IS_DELETE, 4},
+        {KEY ": 4\r\n" LAST ": 9\r\n", "v", BOTH, 4},
+        {KEY ": 4\r\n" KEY "-Subject: a.*\r\n", "v", PUT_EXPECTS_KEY | PUT_EXPECTS_SUBJECT, 4},
+        {"Nats-Msg-Id: 1\r\n", "v", PUT_HAS_ID, 0},
+        {"Nats-Msg-Id:  \r\n", "v", NONE, 0},
+        {"Nats-Expected-Last-Msg-Id: 1\r\n", "v", PUT_EXPECTS_ID, 0},
+        {"Nats-TTL: 1s\r\n", "v", PUT_HAS_TTL, 0},
+        {"Nats-TTL: 00\r\n", "v", NONE, 0},
     };
     struct stream_config config = config_of_bucket();
+    config.allow_msg_ttl = true;
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct put_rules rules;
         struct api_failure failure = {0};
         bool is_fine = read_lines(&rules, &config, rows[i].lines, rows[i].payload, &failure);
         cr_expect(is_fine, "row %zu: %s", i, failure.text);
         cr_expect(eq(u32, rules.flags, rows[i].flags), "row %zu: %s", i, rows[i].lines);
-        cr_expect(eq(u64, rules.expected, rows[i].expected), "row %zu: %s", i, rows[i].lines);
+        uint64_t expected = (rules.flags & PUT_EXPECTS_LAST) != 0 && rows[i].flags != BOTH
+                                ? rules.expected_last
+                                : rules.expected_key;
+        cr_expect(eq(u64, expected, rows[i].expected), "row %zu: %s", i, rows[i].lines);
     }
     stream_config_free(&config);
 }
@@ -91,14 +102,10 @@ Test(put_rules, refuses_before_anything_is_stored)
     } rows[] = {
         {"Nats-Expected-Stream: KV_c\r\n", API_EXPECTED_STREAM_DIFFERS, ""},
         {"Nats-Expected-Stream: kv_b\r\n", API_EXPECTED_STREAM_DIFFERS, ""},
-        {"Nats-Rollup: some\r\n", API_ROLLUP_FAILED, "rollup value invalid: \"some\""},
         {"Nats-TTL: 1s\r\n", API_TTL_DISABLED, ""},
         {"Nats-Batch-Id: x\r\n", API_ATOMIC_PUBLISH_DISABLED, ""},
-        {"Nats-Stream-Source: x\r\n", API_STREAM_SOURCE_HEADER, ""},
-        {KEY "-Subject: a\r\n", API_MISSING_SUBJECT_SEQUENCE, ""},
-        {"Nats-Msg-Id: 1\r\n", API_STREAM_GENERAL, "pail does not support Nats-Msg-Id yet"},
-        {KEY ": 1\r\n" LAST ": 1\r\n", API_STREAM_GENERAL,
-         "pail does not support two expected sequences in one message yet"},
+        {"Nats-Incr: +1\r\n", API_COUNTERS_DISABLED, ""},
+        {"Nats-Incr: 1.5\r\n", API_INCREMENT_INVALID, ""},
     };
     struct stream_config config = config_of_bucket();
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -111,17 +118,54 @@ Test(put_rules, refuses_before_anything_is_stored)
     stream_config_free(&config);
 }
 
+Test(put_rules, tells_the_first_fault_and_its_place)
+{
+    static const struct {
+        const char *lines;
+        enum put_check place;
+        enum api_error error;
+        const char *words;
+    } rows[] = {
+        {"Nats-Rollup: some\r\n", PUT_CHECK_ROLLUP, API_ROLLUP_FAILED,
+         "rollup value invalid: \"some\""},
+        {KEY "-Subject: a\r\n", PUT_CHECK_SUBJECT, API_MISSING_SUBJECT_SEQUENCE, ""},
+        {"Nats-Stream-Source: x\r\n", PUT_CHECK_SOURCE, API_STREAM_SOURCE_HEADER, ""},
+        {"Nats-Schedule: x\r\n", PUT_CHECK_SOURCE, API_SCHEDULES_DISABLED, ""},
+        {"Nats-Scheduler: x\r\nNats-Schedule-Next: purge\r\n", PUT_CHECK_SOURCE,
+         API_SCHEDULES_DISABLED, ""},
+        {"Nats-Scheduler: x\r\n", PUT_CHECK_SOURCE, API_SCHEDULER_INVALID, ""},
+        {"Nats-TTL: soon\r\n", PUT_CHECK_TTL, API_INVALID_TTL, ""},
+        {"Nats-TTL: soon\r\nNats-Rollup: x\r\n" KEY "-Subject: a\r\n", PUT_CHECK_SUBJECT,
+         API_MISSING_SUBJECT_SEQUENCE, ""},
+        {"Nats-TTL: soon\r\nNats-Rollup: x\r\n", PUT_CHECK_ROLLUP, API_ROLLUP_FAILED,
+         "rollup value invalid: \"x\""},
+    };
+    struct stream_config config = config_of_bucket();
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct put_rules rules;
+        struct api_failure failure = {0};
+        cr_expect(read_lines(&rules, &config, rows[i].lines, "v", &failure), "row %zu", i);
+        cr_expect(ne(u32, rules.flags & PUT_HAS_FAULT, 0), "row %zu", i);
+        cr_expect(eq(int, rules.fault_place, rows[i].place), "row %zu", i);
+        cr_expect(eq(int, failure.error, rows[i].error), "row %zu: %s", i, failure.text);
+        cr_expect(eq(str, failure.text, (char *)rows[i].words), "row %zu", i);
+    }
+    stream_config_free(&config);
+}
+
 Test(put_rules, rolls_up_only_where_the_stream_allows_it)
 {
     struct stream_config config = config_of_bucket();
     struct put_rules rules;
     struct api_failure failure = {0};
     config.allow_rollup = false;
-    cr_expect(not(read_lines(&rules, &config, "Nats-Rollup: sub\r\n", "", &failure)));
+    cr_expect(read_lines(&rules, &config, "Nats-Rollup: sub\r\n", "", &failure));
+    cr_expect(eq(u32, rules.flags, PUT_HAS_FAULT));
     cr_expect(eq(str, failure.text, "rollup not permitted"));
     config.allow_rollup = true;
     config.deny_purge = true;
-    cr_expect(not(read_lines(&rules, &config, "Nats-Rollup: sub\r\n", "", &failure)));
+    cr_expect(read_lines(&rules, &config, "Nats-Rollup: sub\r\n", "", &failure));
+    cr_expect(eq(u32, rules.flags, PUT_HAS_FAULT));
     cr_expect(eq(int, failure.error, API_ROLLUP_FAILED));
     stream_config_free(&config);
 }
