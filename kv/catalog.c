@@ -119,7 +119,7 @@ static void operation_on_state(void *context, const struct stream_state *state, 
 void operation_answer_state(struct operation *operation)
 {
     struct stream *stream = stream_by_id(&operation->catalog->kv->streams, operation->stream_id);
-    stream_state_gather(stream, (struct bytes){0}, false, operation, operation_on_state);
+    stream_state_gather(stream, NULL, operation, operation_on_state);
 }
 
 /* ---- create ---- */

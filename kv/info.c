@@ -11,263 +11,7 @@
 #include "kv/stripe.h"
 #include "kv/version.h"
 
-enum {
-    NAMES_LIMIT = 1024,
-    LIST_LIMIT = 256,
-    SUBJECTS_LIMIT = 100000,
-    DETAIL_BYTES_MAX =
-        32 << 20, /* of an answer's subjects or sequences; more is refused in words */
-};
-
-/* ---- gathering a stream's state ---- */
-
-struct state_question { /* then the filter */
-    struct gather *gather;
-    uint32_t stream_id;
-    uint32_t filter_bytes;
-    uint64_t with_seqs;
-};
-
-struct state_part { /* then seq_count sequences, then subjects: u32 count, u32 bytes, text */
-    uint64_t messages, bytes, first_seq, first_ns, last_seq, last_ns, subject_count;
-    uint64_t consumer_count, seq_count, subjects_found;
-    uint64_t is_too_much; /* the details asked for do not fit an answer */
-};
-
-struct state_gather {
-    struct gather gather;
-    struct watermark_wait watermark;
-    struct kv *kv;
-    uint32_t stream_id;
-    struct stream_state state;
-    struct text filter;
-    bool with_seqs;
-    void *context;
-    state_done_fn *on_done;
-};
-
-void stream_state_free(struct stream_state *state)
-{
-    text_free(&state->subjects);
-    free(state->seqs);
-    *state = (struct stream_state){0};
-}
-
-struct subjects_scan {
-    struct stripe *stripe;
-    struct bytes filter;
-    struct text *out;
-    uint64_t found;
-    char *room;
-};
-
-static void subjects_on_key(void *context, struct index_key *key)
-{
-    struct subjects_scan *scan = context;
-    if (scan->found > SUBJECTS_LIMIT || scan->out->count > DETAIL_BYTES_MAX)
-        return;
-    struct bytes subject =
-        stream_subject_of(scan->stripe->stream, index_key_bytes(key), scan->room);
-    if (!subject_matches(scan->filter, subject))
-        return;
-    uint32_t head[2] = {index_key_message_count(scan->stripe->index, key), (uint32_t)subject.count};
-    text_append(scan->out, bytes_of(head, sizeof head));
-    text_append(scan->out, subject);
-    scan->found++;
-}
-
-static void part_fill(struct state_part *part, const struct stripe *stripe)
-{
-    struct index_key *key;
-    struct message first;
-    part->messages = index_message_count(stripe->index);
-    part->bytes = index_size_bytes(stripe->index);
-    part->subject_count = index_key_count(stripe->index);
-    part->last_seq = stripe->last_seq;
-    part->last_ns = stripe->last_time_ns;
-    if (index_seek(stripe->index, 0, &key, &first)) {
-        part->first_seq = first.seq;
-        part->first_ns = first.time_ns;
-    }
-}
-
-static uint64_t count_consumers(const struct stream *stream)
-{
-    uint64_t count = 0;
-    const struct consumer *consumer = stream->feed == NULL ? NULL : stream->feed->consumers;
-    for (; consumer != NULL; consumer = consumer_next(consumer))
-        count++;
-    return count;
-}
-
-static void part_append_seqs(struct text *extra, struct state_part *part,
-                             const struct stripe *stripe)
-{
-    struct index_key *key;
-    struct message message;
-    for (uint64_t seq = 0;
-         extra->count <= DETAIL_BYTES_MAX && index_seek(stripe->index, seq, &key, &message);
-         seq = message.seq + 1) {
-        text_append(extra, bytes_of(&message.seq, sizeof message.seq));
-        part->seq_count++;
-    }
-}
-
-static void part_append_subjects(struct text *extra, struct state_part *part, struct stripe *stripe,
-                                 struct bytes filter)
-{
-    struct subjects_scan scan = {stripe, filter, extra, 0, NULL};
-    scan.room = heap_alloc(stripe->stream->kv->shard->heap, STREAM_KEY_ROOM);
-    uint64_t cursor = 0;
-    while (index_scan(stripe->index, &cursor, 65536, subjects_on_key, &scan)) {
-    }
-    heap_free(scan.room);
-    part->subjects_found = scan.found;
-}
-
-static void state_on_question(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
-{
-    gathering_flush(kv_of(shard)); /* what came before runs before */
-    (void)bytes;
-    struct state_question *question = payload;
-    struct stream *stream = stream_by_id(&kv_of(shard)->streams, question->stream_id);
-    struct state_part part = {0};
-    struct text extra = {0};
-    if (stream != NULL) {
-        part.consumer_count = count_consumers(stream);
-        if (stream->stripe != NULL) {
-            part_fill(&part, stream->stripe);
-            if (question->with_seqs)
-                part_append_seqs(&extra, &part, stream->stripe);
-            if (question->filter_bytes > 0)
-                part_append_subjects(&extra, &part, stream->stripe,
-                                     bytes_of(question + 1, question->filter_bytes));
-        }
-    }
-    part.is_too_much = part.subjects_found > SUBJECTS_LIMIT || extra.count > DETAIL_BYTES_MAX;
-    struct state_part *answer =
-        gather_answer(shard, question->gather, from, (uint32_t)(sizeof part + extra.count));
-    *answer = part;
-    if (extra.count > 0)
-        memcpy(answer + 1, extra.data, extra.count);
-    text_free(&extra);
-}
-
-static void state_take_seqs(struct stream_state *state, const uint64_t *seqs, uint64_t count)
-{
-    if (count == 0)
-        return;
-    state->seqs = realloc(state->seqs, (state->seq_count + count) * sizeof *seqs);
-    memcpy(state->seqs + state->seq_count, seqs, count * sizeof *seqs);
-    state->seq_count += count;
-}
-
-static void state_take_subjects(struct stream_state *state, const char *at, uint64_t found)
-{
-    for (uint64_t i = 0; i < found; i++) {
-        uint32_t head[2];
-        memcpy(head, at, sizeof head);
-        at += sizeof head;
-        if (state->subjects.count > 0)
-            text_append_literal(&state->subjects, ",");
-        text_append_json_string(&state->subjects, bytes_of(at, head[1]));
-        text_append_format(&state->subjects, ":%u", head[0]);
-        at += head[1];
-    }
-    state->subjects_found += found;
-    if (state->subjects.count > DETAIL_BYTES_MAX)
-        state->is_too_much = true;
-}
-
-static void state_on_part(struct gather *gather, const void *payload, uint32_t bytes, uint32_t from)
-{
-    (void)bytes;
-    (void)from;
-    struct stream_state *state = &CONTAINER_OF(gather, struct state_gather, gather)->state;
-    const struct state_part *part = payload;
-    state->messages += part->messages;
-    state->bytes += part->bytes;
-    state->subject_count += part->subject_count;
-    state->consumer_count += part->consumer_count;
-    state->is_too_much = state->is_too_much || part->is_too_much != 0;
-    if (part->first_seq != 0 && (state->first_seq == 0 || part->first_seq < state->first_seq)) {
-        state->first_seq = part->first_seq;
-        state->first_ns = part->first_ns;
-    }
-    if (part->last_seq > state->last_seq)
-        state->last_seq = part->last_seq;
-    if (part->last_ns > state->last_ns)
-        state->last_ns = part->last_ns;
-    state_take_seqs(state, (const uint64_t *)(part + 1), part->seq_count);
-    state_take_subjects(state, (const char *)(part + 1) + part->seq_count * sizeof(uint64_t),
-                        part->subjects_found);
-}
-
-static void state_finish(struct state_gather *state)
-{
-    bool is_there = stream_by_id(&state->kv->streams, state->stream_id) != NULL;
-    state->on_done(state->context, &state->state, is_there);
-    stream_state_free(&state->state);
-    text_free(&state->filter);
-    heap_free(state);
-}
-
-static void state_on_second_watermark(struct watermark_wait *wait)
-{
-    state_finish(CONTAINER_OF(wait, struct state_gather, watermark));
-}
-
-static int seq_compare(const void *a, const void *b)
-{
-    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
-    return left < right ? -1 : left > right;
-}
-
-static void state_on_parts(struct gather *gather)
-{
-    struct state_gather *state = CONTAINER_OF(gather, struct state_gather, gather);
-    if (state->state.first_seq == 0 && state->state.last_seq > 0)
-        state->state.first_seq = state->state.last_seq + 1;
-    if (state->state.seq_count > 1)
-        qsort(state->state.seqs, state->state.seq_count, sizeof(uint64_t), seq_compare);
-    struct stream *stream = stream_by_id(&state->kv->streams, state->stream_id);
-    if (stream == NULL)
-        state_finish(state);
-    else /* what the stripes counted may not be durable yet */
-        stream_wait_watermark(stream, &state->watermark, state->state.last_seq,
-                              state_on_second_watermark);
-}
-
-static void state_ask(struct watermark_wait *wait)
-{
-    struct state_gather *state = CONTAINER_OF(wait, struct state_gather, watermark);
-    struct kv *kv = state->kv;
-    for (uint32_t i = 0; i < kv->shard->count; i++) {
-        struct state_question *question =
-            gather_ask(kv, &state->gather, i, state_on_question,
-                       (uint32_t)(sizeof *question + state->filter.count));
-        question->stream_id = state->stream_id;
-        question->filter_bytes = (uint32_t)state->filter.count;
-        question->with_seqs = state->with_seqs;
-        if (state->filter.count > 0)
-            memcpy(question + 1, state->filter.data, state->filter.count);
-    }
-}
-
-void stream_state_gather(struct stream *stream, struct bytes subjects_filter, bool with_seqs,
-                         void *context, state_done_fn *on_done)
-{
-    struct state_gather *state = heap_alloc_zeroed(stream->kv->shard->heap, sizeof *state);
-    state->kv = stream->kv;
-    state->stream_id = stream->id;
-    state->with_seqs = with_seqs;
-    state->context = context;
-    state->on_done = on_done;
-    state->gather.on_part = state_on_part;
-    state->gather.on_done = state_on_parts;
-    text_append(&state->filter, subjects_filter);
-    stream_wait_watermark(stream, &state->watermark, order_last_taken(stream->order), state_ask);
-}
+enum { NAMES_LIMIT = 1024, LIST_LIMIT = 256 };
 
 /* ---- writing ---- */
 
@@ -310,7 +54,7 @@ void info_append_state(struct text *text, const struct stream_state *state)
     if (state->subject_count > 0)
         text_append_format(text, ",\"num_subjects\":%llu",
                            (unsigned long long)state->subject_count);
-    if (state->subjects_found > 0) {
+    if (state->subjects.count > 0) {
         text_append_literal(text, ",\"subjects\":{");
         text_append(text, text_bytes(&state->subjects));
         text_append_literal(text, "}");
@@ -357,21 +101,18 @@ static void info_on_state(void *context, const struct stream_state *state, bool 
         return;
     }
     uint64_t found = state->subjects_found, offset = *(const uint64_t *)request->work;
-    if (state->is_too_much || found > SUBJECTS_LIMIT) {
+    if (state->is_too_much) {
         struct api_failure failure;
         api_fail(&failure, API_STREAM_GENERAL,
-                 "pail can not list so many subjects or sequences in one answer yet");
+                 "pail does not look through so many subjects or sequences for one answer");
         request_fail(request, &failure, ",\"total\":0,\"offset\":0,\"limit\":0");
         return;
     }
-    struct stream_state shown = *state; /* all fit one page: it begins at 0, or is empty */
-    if (offset > 0)
-        shown.subjects_found = 0;
     struct text *text = request_begin(request);
     text_append_format(text, ",\"total\":%llu,\"offset\":%llu,\"limit\":%d,",
                        (unsigned long long)found, (unsigned long long)(found > 0 ? offset : 0),
-                       found > 0 ? SUBJECTS_LIMIT : 0);
-    info_append_stream(text, stream, &shown, true, true);
+                       found > 0 ? STREAM_STATE_SUBJECTS : 0);
+    info_append_stream(text, stream, state, true, true);
     request_answer(request, text);
 }
 
@@ -392,7 +133,9 @@ void info_stream(struct request *request)
     uint64_t *first = heap_alloc(request->kv->shard->heap, sizeof *first);
     *first = offset < 0 ? 0 : (uint64_t)offset;
     request->work = first;
-    stream_state_gather(stream, filter, with_deleted, request, info_on_state);
+    struct stream_state_question question = {
+        .subjects_filter = filter, .with_seqs = with_deleted, .offset = *first};
+    stream_state_gather(stream, &question, request, info_on_state);
 }
 
 /* ---- STREAM.NAMES and STREAM.LIST ---- */
@@ -500,7 +243,7 @@ static void list_next(struct request *request)
     while (listed->next < listed->count) {
         struct stream *stream = stream_by_id(&request->kv->streams, listed->ids[listed->next++]);
         if (stream != NULL) {
-            stream_state_gather(stream, (struct bytes){0}, false, request, list_on_state);
+            stream_state_gather(stream, NULL, request, list_on_state);
             return;
         }
     }
@@ -544,7 +287,7 @@ static void account_on_question(struct shard *shard, void *payload, uint32_t byt
         struct stream *stream = kv->streams.by_id[i];
         if (stream == NULL || stream->account != question->account)
             continue;
-        part.consumers += count_consumers(stream);
+        part.consumers += stream_consumer_count(stream);
         uint64_t size = stream->stripe == NULL ? 0 : index_size_bytes(stream->stripe->index);
         *(stream->is_memory ? &part.memory_bytes : &part.file_bytes) += size;
     }

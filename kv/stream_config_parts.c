@@ -5,9 +5,11 @@
  */
 #include "kv/stream_config_parts.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
+#include "core/assert.h"
 #include "kv/version.h"
 
 bool stream_config_fail_type(struct api_failure *failure, const struct json *value,
@@ -210,20 +212,43 @@ bool metadata_read(struct stream_config *config, const struct json *value,
     return true;
 }
 
+static void append_row(struct text *text, struct bytes key, struct bytes value)
+{
+    text_append_literal(text, text->data[text->count - 1] == '{' ? "" : ",");
+    text_append_json_string(text, key);
+    text_append_literal(text, ":");
+    text_append_json_string(text, value);
+}
+
+/* All keys in byte order, the server's own among the others. */
 void metadata_append(struct text *text, const struct stream_config *config,
                      bool with_server_metadata)
 {
+    char level[12], needed[12];
+    (void)snprintf(level, sizeof level, "%d", KV_API_LEVEL);
+    (void)snprintf(needed, sizeof needed, "%d", stream_config_level(config));
+    const struct {
+        const char *key, *value;
+        bool is_there;
+    } own[] = {
+        {"_nats.level", level, with_server_metadata},
+        {"_nats.req.level", needed, true},
+        {"_nats.ver", KV_NATS_VERSION, with_server_metadata},
+    };
     text_append_literal(text, "{");
-    for (uint32_t i = 0; i < config->metadata_count; i++) {
-        text_append_json_string(text, text_bytes(&config->metadata[i].key));
-        text_append_literal(text, ":");
-        text_append_json_string(text, text_bytes(&config->metadata[i].value));
-        text_append_literal(text, ",");
+    uint32_t at = 0;
+    for (uint32_t i = 0; i <= COUNT_OF(own); i++) {
+        while (
+            at < config->metadata_count
+            && (i == COUNT_OF(own)
+                || bytes_compare(text_bytes(&config->metadata[at].key), bytes_of_text(own[i].key))
+                       < 0)) {
+            append_row(text, text_bytes(&config->metadata[at].key),
+                       text_bytes(&config->metadata[at].value));
+            at++;
+        }
+        if (i < COUNT_OF(own) && own[i].is_there)
+            append_row(text, bytes_of_text(own[i].key), bytes_of_text(own[i].value));
     }
-    if (with_server_metadata)
-        text_append_format(text, "\"_nats.level\":\"%d\",", KV_API_LEVEL);
-    text_append_format(text, "\"_nats.req.level\":\"%d\"", stream_config_level(config));
-    if (with_server_metadata)
-        text_append_literal(text, ",\"_nats.ver\":\"" KV_NATS_VERSION "\"");
     text_append_literal(text, "}");
 }

@@ -31,10 +31,11 @@ class QueryTest(ServerTest):
 
     def put_many(self, count, size, prefix="k"):
         """Without waiting for each ack."""
-        replies = [self.client.put_start(self.bucket, "%s%d" % (prefix, number), b"x" * size)
-                   for number in range(count)]
-        for reply in replies:
-            self.client.answer(reply)
+        for first in range(0, count, 2000):
+            replies = [self.client.put_start(self.bucket, "%s%d" % (prefix, number), b"x" * size)
+                       for number in range(first, min(count, first + 2000))]
+            for reply in replies:
+                self.client.answer(reply)
 
     def batch_start(self, body, client=None):
         client = client or self.client
@@ -350,6 +351,69 @@ class BatchesUnderLoad(QueryTest):
             messages, end = self.batch_end(reply)
             start = 1 + number % 150
             self.assertEqual(self.seqs(messages), list(range(start, start + 50)))
+
+
+class StreamInfo(QueryTest):
+    def info(self, body=None):
+        return self.client.api_ok("STREAM.INFO." + self.stream, body)
+
+    def test_pages_of_subjects(self):
+        """A page has 100,000; the order is that of the bytes."""
+        self.create()
+        self.put_many(100_003, 0)
+        wanted = sorted(self.subject("k%d" % number) for number in range(100_003))
+        first = self.info({"subjects_filter": self.subject("*")})
+        self.assertEqual((first["total"], first["offset"], first["limit"]), (100_003, 0, 100_000))
+        self.assertEqual(list(first["state"]["subjects"]), wanted[:100_000])
+        last = self.info({"subjects_filter": ">", "offset": 100_000})
+        self.assertEqual((last["total"], last["offset"], last["limit"]),
+                         (100_003, 100_000, 100_000))
+        self.assertEqual(last["state"]["subjects"], dict.fromkeys(wanted[100_000:], 1))
+        for offset in (100_003, 200_000):
+            behind = self.info({"subjects_filter": ">", "offset": offset})
+            self.assertEqual((behind["total"], behind["offset"], behind["limit"]),
+                             (100_003, offset, 100_000))
+            self.assertNotIn("subjects", behind["state"])
+        none = self.info({"subjects_filter": "none.>", "offset": 5})
+        self.assertEqual((none["total"], none["offset"], none["limit"]), (0, 0, 0))
+
+    def test_bodies_that_clients_send(self):
+        self.create()
+        self.put_all("ab")
+        for body in (b"null", {"offset": 0}, b'{"deleted_details": false, '
+                     b'"subjects_filter": null, "offset": null}', b"", b"{}", b"true", b" "):
+            answer = self.info(body)
+            self.assertEqual((answer["total"], answer["offset"], answer["limit"]), (0, 0, 0))
+            self.assertEqual(answer["state"]["messages"], 2)
+            self.assertNotIn("subjects", answer["state"])
+        for body in (b'{"offset":"1"}', b'{"subjects_filter":1}', b'{"unknown":1}', b"[]"):
+            self.assert_error(self.client.api("STREAM.INFO." + self.stream, body), 400, 10025)
+
+    def test_deleted_details(self):
+        self.create()
+        self.put_all("abacabc")
+        state = self.info({"deleted_details": True, "subjects_filter": ">"})["state"]
+        self.assertEqual((state["first_seq"], state["last_seq"], state["messages"]), (5, 7, 3))
+        self.client.api_ok("STREAM.PURGE." + self.stream, {"filter": self.subject("b")})
+        state = self.info({"deleted_details": True, "subjects_filter": ">"})["state"]
+        self.assertEqual((state["num_deleted"], state["deleted"]), (1, [6]))
+        self.assertEqual(state["subjects"], {self.subject("a"): 1, self.subject("c"): 1})
+        self.assertNotIn("deleted", self.info()["state"])
+
+    def test_a_first_sequence_shows_before_there_is_any(self):
+        for storage in ("file", "memory"):
+            name = "first-" + storage
+            answer = self.client.api_ok("STREAM.CREATE." + name, {
+                "name": name, "subjects": [name], "first_seq": 50, "storage": storage})
+            for state in (answer["state"], self.client.api("STREAM.INFO." + name)["state"]):
+                self.assertEqual((state["first_seq"], state["last_seq"]), (50, 49))
+                self.assertEqual(state["last_ts"], "0001-01-01T00:00:00Z")
+            self.assertEqual(self.client.request(name, "x").json()["seq"], 50)
+
+    def test_metadata_is_sorted_with_the_servers_keys(self):
+        answer = self.create(metadata={"z": "1", "A": "2", "_nats.mine": "3", "_nats.ver": "no"})
+        self.assertEqual(list(answer["config"]["metadata"]),
+                         ["A", "_nats.level", "_nats.mine", "_nats.req.level", "_nats.ver", "z"])
 
 
 if __name__ == "__main__":
