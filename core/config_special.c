@@ -73,8 +73,14 @@ static const char *const config_refused[] = {
     "no_sys_acc",
     "trusted",
     "trusted_keys",
-    "websocket",
-    "ws",
+    "websocket.tls",
+    "websocket.authorization",
+    "websocket.authentication",
+    "websocket.no_auth_user",
+    "websocket.jwt_cookie",
+    "websocket.user_cookie",
+    "websocket.pass_cookie",
+    "websocket.token_cookie",
     "mqtt",
     "default_js_domain",
     "jetstream.domain",
@@ -91,7 +97,8 @@ static const char *const config_refused[] = {
 
 static apply_fn apply_listen, apply_http, apply_jetstream, apply_strict, apply_pail,
     apply_lame_duck_duration, apply_lame_duck_grace, apply_tags, apply_metadata, apply_leafnodes,
-    apply_write_timeout, apply_token_count;
+    apply_write_timeout, apply_token_count, apply_websocket, apply_websocket_listen, apply_origins,
+    apply_headers, apply_compression;
 static void set_address(struct application *application, const struct config_value *value,
                         const char *host_name, const char *port_name);
 static bool cut_address(struct bytes address, struct bytes *host_out, struct bytes *port_out);
@@ -122,6 +129,18 @@ apply_fn *apply_special(const char *path)
         {"write_timeout", apply_write_timeout},
         {"max_subscription_tokens", apply_token_count},
         {"max_sub_tokens", apply_token_count},
+        {"websocket", apply_websocket},
+        {"ws", apply_websocket},
+        {"websocket.listen", apply_websocket_listen},
+        {"websocket.allowed_origins", apply_origins},
+        {"websocket.allowed_origin", apply_origins},
+        {"websocket.allow_origins", apply_origins},
+        {"websocket.allow_origin", apply_origins},
+        {"websocket.origins", apply_origins},
+        {"websocket.origin", apply_origins},
+        {"websocket.headers", apply_headers},
+        {"websocket.compression", apply_compression},
+        {"websocket.compress", apply_compression},
     };
     for (size_t i = 0; i < COUNT_OF(special); i++)
         if (strcmp(special[i].path, path) == 0)
@@ -347,11 +366,10 @@ static void set_list(struct application *application, const struct config_value 
 }
 
 /* A text, or an array of texts. */
-static void apply_tags(struct application *application, const struct config_value *value,
-                       const char *path)
+static void apply_texts(struct application *application, const struct config_value *value,
+                        const char *what, const char *option)
 {
     struct text list = {0};
-    (void)path;
     if (value->type == CONFIG_STRING)
         append_element(&list, value->text);
     for (const struct config_value *element = value->type == CONFIG_ARRAY ? value->first : NULL;
@@ -359,25 +377,38 @@ static void apply_tags(struct application *application, const struct config_valu
         if (element->type == CONFIG_STRING)
             append_element(&list, element->text);
         else
-            apply_error(application, element, "error parsing tags: unsupported type in array %s",
-                        apply_go_type(element->type));
+            apply_error(application, element, "error parsing %s: unsupported type in array %s",
+                        what, apply_go_type(element->type));
     }
     if (value->type != CONFIG_STRING && value->type != CONFIG_ARRAY)
-        apply_error(application, value, "error parsing tags: unsupported type %s",
+        apply_error(application, value, "error parsing %s: unsupported type %s", what,
                     apply_go_type(value->type));
     else
-        set_list(application, value, option_by_name("server_tags"), &list);
+        set_list(application, value, option_by_name(option), &list);
     text_free(&list);
 }
 
+static void apply_tags(struct application *application, const struct config_value *value,
+                       const char *path)
+{
+    (void)path;
+    apply_texts(application, value, "tags", "server_tags");
+}
+
+static void apply_origins(struct application *application, const struct config_value *value,
+                          const char *path)
+{
+    (void)path;
+    apply_texts(application, value, "allowed origins", "websocket_allowed_origins");
+}
+
 /* A map of texts: key, value, key, value … */
-static void apply_metadata(struct application *application, const struct config_value *value,
-                           const char *path)
+static void apply_pairs(struct application *application, const struct config_value *value,
+                        const char *what, const char *option)
 {
     struct text list = {0};
-    (void)path;
     if (value->type != CONFIG_MAP) {
-        apply_error(application, value, "error parsing metadata: unsupported type %s",
+        apply_error(application, value, "error parsing %s: unsupported type %s", what,
                     apply_go_type(value->type));
         return;
     }
@@ -389,11 +420,52 @@ static void apply_metadata(struct application *application, const struct config_
         append_element(&list, member->key);
         append_element(&list, member->text);
     }
-    set_list(application, value, option_by_name("server_metadata"), &list);
+    set_list(application, value, option_by_name(option), &list);
     text_free(&list);
 }
 
+static void apply_metadata(struct application *application, const struct config_value *value,
+                           const char *path)
+{
+    (void)path;
+    apply_pairs(application, value, "metadata", "server_metadata");
+}
+
+static void apply_headers(struct application *application, const struct config_value *value,
+                          const char *path)
+{
+    (void)path;
+    apply_pairs(application, value, "headers", "websocket_headers");
+}
+
 /* ---- others ---- */
+
+static void apply_websocket(struct application *application, const struct config_value *value,
+                            const char *path)
+{
+    (void)path;
+    if (value->type == CONFIG_MAP)
+        apply_members(application, value, "websocket.");
+    else
+        apply_error(application, value, "Expected websocket to be a map, got %s",
+                    apply_go_type(value->type));
+}
+
+static void apply_websocket_listen(struct application *application,
+                                   const struct config_value *value, const char *path)
+{
+    (void)path;
+    set_address(application, value, "websocket_host", "websocket_port");
+}
+
+static void apply_compression(struct application *application, const struct config_value *value,
+                              const char *path)
+{
+    if (value->type != CONFIG_BOOL)
+        apply_type_error(application, value, "bool");
+    else if (value->truth)
+        apply_error(application, value, "pail does not support '%s: true' yet", path);
+}
 
 /* Suites have a block that only listens; nobody ever connects to it. Anything more would be missed. */
 static void apply_leafnodes(struct application *application, const struct config_value *value,

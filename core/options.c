@@ -370,6 +370,17 @@ enum status options_check(const struct options *options, struct text *why)
         text_append_literal(why, ")");
         return STATUS_INVALID;
     }
+    if (options->websocket_port != 0 && !options->websocket_no_tls) {
+        text_append_literal(why, "websocket requires TLS configuration");
+        return STATUS_INVALID;
+    }
+    if (options->websocket_port > UINT16_MAX || options->websocket_port < -1) {
+        text_append_format(why,
+                           "Unable to listen for websocket connections: listen tcp: address %d: "
+                           "invalid port",
+                           (int)options->websocket_port);
+        return STATUS_INVALID;
+    }
     if (options->payload_bytes_max > options->pending_bytes_max) {
         text_append_format(why, "max_payload (%llu) cannot be higher than max_pending (%llu)",
                            (unsigned long long)options->payload_bytes_max,

@@ -109,6 +109,23 @@ enum {
       "Time for clients to go in lame duck mode")                                                  \
     X(lame_duck_grace_ns, PERIOD, "10s", 0, INT64_MAX, "", "", "",                                 \
       "Of that, the time before the first one is closed")                                          \
+    X(websocket_host, NAME, "", 0, 0, "", "", "websocket.host websocket.net",                      \
+      "Address for WebSocket clients (default: that for clients)")                                 \
+    X(websocket_port, PORT, "0", INT32_MIN, INT32_MAX, "", "", "websocket.port",                   \
+      "Port for WebSocket clients, -1 for a free one")                                             \
+    X(websocket_no_tls, SWITCH, "false", 0, 1, "", "", "websocket.no_tls",                         \
+      "WebSocket without TLS")                                                                     \
+    X(websocket_same_origin, SWITCH, "false", 0, 1, "", "", "websocket.same_origin",               \
+      "Browsers must come from the host that they connect to")                                     \
+    X(websocket_allowed_origins, LIST, "", 0, 0, "", "", "",                                       \
+      "Origins that browsers may come from")                                                       \
+    X(websocket_headers, LIST, "", 0, 0, "", "", "", "More headers for the handshake's answer")    \
+    X(websocket_handshake_ns, PERIOD, "2s", 1000000, INT64_MAX, "", "",                            \
+      "websocket.handshake_timeout", "Time for the handshake")                                     \
+    X(websocket_ping_interval_ns, PERIOD, "0s", 0, INT64_MAX, "", "", "websocket.ping_interval",   \
+      "Time between two PINGs to a WebSocket client; 0: as for others")                            \
+    X(websocket_advertise, NAME, "", 0, 0, "", "", "websocket.advertise",                          \
+      "Address that other servers of a cluster would tell")                                        \
     X(shard_count, COUNT, "0", 1, 64, "shards", "<count>", "pail.shards",                          \
       "Threads that share the work, 1 to 64 (default: CPUs allowed)")                              \
     X(segment_bytes, BYTES, "64MB", 1 << 20, 64 << 20, "segment_bytes", "<size>",                  \

@@ -68,6 +68,15 @@ static const struct row rows[] = {
     {"write_deadline_ns", CHANGE_VALUE, "write_deadline"},
     {"lame_duck_duration_ns", CHANGE_REFUSED, "LameDuckDuration"},
     {"lame_duck_grace_ns", CHANGE_REFUSED, "LameDuckGracePeriod"},
+    {"websocket_host", CHANGE_REFUSED, "Websocket"},
+    {"websocket_port", CHANGE_REFUSED, "Websocket"},
+    {"websocket_no_tls", CHANGE_REFUSED, "Websocket"},
+    {"websocket_same_origin", CHANGE_REFUSED, "Websocket"},
+    {"websocket_allowed_origins", CHANGE_REFUSED, "Websocket"},
+    {"websocket_headers", CHANGE_REFUSED, "Websocket"},
+    {"websocket_handshake_ns", CHANGE_REFUSED, "Websocket"},
+    {"websocket_ping_interval_ns", CHANGE_REFUSED, "Websocket"},
+    {"websocket_advertise", CHANGE_REFUSED, "Websocket"},
     {"sync_interval_ns", CHANGE_REFUSED, "SyncInterval"},
 };
 

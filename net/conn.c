@@ -6,7 +6,7 @@
  *
  * Keeps:   one send in flight; an idle connection holds no buffer. A connection is freed only when the kernel holds none of its
  *          addresses and no list names it; its slot's generation has changed before, so that late answers miss it.
- * Owns:    the socket, the output, the input's stash and carry, its subscriptions.
+ * Owns:    the socket, the output, the input's stash and carry, its subscriptions, its WebSocket.
  * Runs on: the shard it was placed on.
  */
 #include "net/conn.h"
@@ -21,11 +21,14 @@
 #include "net/dispatch.h"
 #include "net/server.h"
 #include "net/trace.h"
+#include "net/websocket.h"
 
 static const uint64_t FIRST_PING_NS = 2000000000;
 static const uint64_t RTT_INTERVAL_NS = 3600000000000;
 static const uint64_t CLOSE_NS_MAX = 2000000000; /* for the last words to leave */
 
+static const char *kind_words(const struct conn *conn);
+static uint64_t ping_interval_ns(const struct conn *conn);
 static void slot_acquire(struct conn *conn);
 static void slot_release(struct conn *conn);
 static void read_peer(struct conn *conn);
@@ -46,7 +49,7 @@ const char *conn_reason_words(enum conn_reason reason)
 
 /* ---- life ---- */
 
-void conn_open(struct net *net, io_socket socket, uint64_t cid, bool is_refused)
+void conn_open(struct net *net, io_socket socket, uint64_t cid, bool is_refused, bool is_websocket)
 {
     struct conn *conn = heap_alloc_zeroed(net->shard->heap, sizeof(*conn));
     conn->net = net;
@@ -61,18 +64,45 @@ void conn_open(struct net *net, io_socket socket, uint64_t cid, bool is_refused)
     net->conn_count++;
     net->figures.connections++;
     net->figures.total_connections++;
-    diag_debug("%s:%u - cid:%" PRIu64 " - Client connection created", conn->ip, conn->port, cid);
+    if (is_websocket)
+        websocket_begin(conn, is_refused);
+    diag_debug("%s:%u - %s:%" PRIu64 " - %s connection created", conn->ip, conn->port,
+               conn_id_word(conn), cid, kind_words(conn));
+    if (!is_websocket)
+        conn_greet(conn, is_refused);
+    if (conn->state != CONN_OPEN)
+        return;
+    conn_start_input(conn);
+    if (net->is_stopping)
+        conn_close(conn, CONN_REASON_SHUTDOWN);
+}
 
+void conn_greet(struct conn *conn, bool is_refused)
+{
+    struct net *net = conn->net;
     info_send(conn, INFO_FIRST);
     timer_start(net->shard->timers, &conn->ping_timer,
-                shard_now_ns(net->shard) + net->limits.ping_interval_ns, on_ping_timer);
-    conn_start_input(conn);
+                shard_now_ns(net->shard) + ping_interval_ns(conn), on_ping_timer);
     if (is_refused) {
         conn_say_error(conn, "maximum connections exceeded");
         conn_close(conn, CONN_REASON_CONNECTIONS);
-    } else if (net->is_stopping) {
-        conn_close(conn, CONN_REASON_SHUTDOWN);
     }
+}
+
+const char *conn_id_word(const struct conn *conn)
+{
+    return conn->websocket != NULL ? "wid" : "cid";
+}
+
+static const char *kind_words(const struct conn *conn)
+{
+    return conn->websocket != NULL ? "Websocket client" : "Client";
+}
+
+static uint64_t ping_interval_ns(const struct conn *conn)
+{
+    uint64_t own_ns = conn->net->server->options->websocket_ping_interval_ns;
+    return conn->websocket != NULL && own_ns != 0 ? own_ns : conn->net->limits.ping_interval_ns;
 }
 
 void conn_close(struct conn *conn, enum conn_reason reason)
@@ -103,8 +133,8 @@ static void leave(struct conn *conn, enum conn_reason reason)
     conn_drop_subscriptions(conn);
     slot_release(conn);
     conn->net->figures.connections--;
-    diag_debug("%s:%u - cid:%" PRIu64 " - Client connection closed: %s", conn->ip, conn->port,
-               conn->cid, conn_reason_words(reason));
+    diag_debug("%s:%u - %s:%" PRIu64 " - %s connection closed: %s", conn->ip, conn->port,
+               conn_id_word(conn), conn->cid, kind_words(conn), conn_reason_words(reason));
 }
 
 static void shut(struct conn *conn)
@@ -186,6 +216,7 @@ void conn_free(struct conn *conn)
     slot->conn = NULL;
     slot->next_free = net->slot_free;
     net->slot_free = conn->origin.conn_slot;
+    websocket_free(conn);
     if (conn->is_above_soft && net->kv != NULL)
         kv_on_room(net->kv); /* who waited for room here need not */
     heap_free(conn->client.name);
@@ -254,9 +285,8 @@ void conn_condemn(struct conn *conn)
     if (conn->state != CONN_OPEN)
         return;
     net->figures.slow_consumers++;
-    diag_info("%s:%u - cid:%" PRIu64 " - Slow Consumer Detected: MaxPending of %" PRIu64
-              " Exceeded",
-              conn->ip, conn->port, conn->cid, net->server->pending_bytes_max);
+    diag_info("%s:%u - %s:%" PRIu64 " - Slow Consumer Detected: MaxPending of %" PRIu64 " Exceeded",
+              conn->ip, conn->port, conn_id_word(conn), conn->cid, net->server->pending_bytes_max);
     conn_cut(conn, CONN_REASON_SLOW_BYTES);
 }
 
@@ -286,7 +316,7 @@ void conn_flush(struct conn *conn)
     }
     if (conn->state == CONN_CLOSED || conn->is_sending)
         return;
-    if (output->queued_bytes == 0) {
+    if (output->queued_bytes == 0 && (conn->websocket == NULL || !websocket_has_pending(conn))) {
         if (conn->state == CONN_FLUSHING)
             shut(conn);
         return;
@@ -295,7 +325,10 @@ void conn_flush(struct conn *conn)
         conn->is_above_soft = true;
     conn->is_sending = true;
     conn->send_started_ns = shard_now_ns(net->shard);
-    output_send(output, &net->pool, net->shard->io, &conn->send, conn->socket, on_send_done);
+    if (conn->websocket != NULL)
+        websocket_send(conn, on_send_done);
+    else
+        output_send(output, &net->pool, net->shard->io, &conn->send, conn->socket, on_send_done);
     net->sending_count++;
     if (!timer_is_running(&net->send_timer))
         timer_start(net->shard->timers, &net->send_timer,
@@ -317,8 +350,12 @@ static void on_send_done(struct op *op)
         conn_cut(conn, CONN_REASON_WRITE);
         return;
     }
-    output_sent(&conn->output, &net->pool, (uint64_t)op->result);
-    if (conn->output.queued_bytes > 0 || conn->state == CONN_FLUSHING)
+    uint64_t sent_bytes = (uint64_t)op->result;
+    if (conn->websocket != NULL)
+        sent_bytes -= websocket_sent(conn);
+    output_sent(&conn->output, &net->pool, sent_bytes);
+    if (conn->output.queued_bytes > 0 || conn->state == CONN_FLUSHING
+        || (conn->websocket != NULL && websocket_has_pending(conn)))
         net_list_push(net, conn, CONN_LIST_DIRTY);
     after_drain(conn);
 }
@@ -362,10 +399,10 @@ void conn_check_deadline(struct conn *conn, uint64_t now_ns)
     if (now_ns - conn->send_started_ns <= net->limits.write_deadline_ns)
         return;
     net->figures.slow_consumers++;
-    diag_info("%s:%u - cid:%" PRIu64 " - Slow Consumer Detected: WriteDeadline of %" PRIu64
+    diag_info("%s:%u - %s:%" PRIu64 " - Slow Consumer Detected: WriteDeadline of %" PRIu64
               "ms exceeded with %" PRIu64 " total bytes.",
-              conn->ip, conn->port, conn->cid, net->limits.write_deadline_ns / 1000000,
-              conn->output.queued_bytes);
+              conn->ip, conn->port, conn_id_word(conn), conn->cid,
+              net->limits.write_deadline_ns / 1000000, conn->output.queued_bytes);
     conn_cut(conn, CONN_REASON_SLOW_WRITE);
 }
 
@@ -375,7 +412,7 @@ void conn_check_deadline(struct conn *conn, uint64_t now_ns)
 void conn_start_pings(struct conn *conn)
 {
     struct net *net = conn->net;
-    uint64_t wait_ns = net->limits.ping_interval_ns;
+    uint64_t wait_ns = ping_interval_ns(conn);
     if (wait_ns > FIRST_PING_NS)
         wait_ns = FIRST_PING_NS;
     wait_ns += net_random_below(net, (uint32_t)(wait_ns / 1000000 / 5 + 1)) * (uint64_t)1000000;
@@ -387,14 +424,14 @@ static void on_ping_timer(struct timer *timer)
 {
     struct conn *conn = CONTAINER_OF(timer, struct conn, ping_timer);
     struct net *net = conn->net;
-    const struct limits *limits = &net->limits;
+    uint64_t interval_ns = ping_interval_ns(conn);
     uint64_t now_ns = shard_now_ns(net->shard);
     ASSERT(conn->state == CONN_OPEN);
 
-    bool is_active = conn->active_ns != 0 && now_ns - conn->active_ns < limits->ping_interval_ns;
+    bool is_active = conn->active_ns != 0 && now_ns - conn->active_ns < interval_ns;
     bool is_measured = conn->ping_sent_ns != 0 && now_ns - conn->ping_sent_ns < RTT_INTERVAL_NS;
     if (!is_active || !is_measured) {
-        if (conn->pings_out + 1 > limits->pings_out_max) {
+        if (conn->pings_out + 1 > net->limits.pings_out_max) {
             net->figures.stale_connections++;
             conn_say_error(conn, "Stale Connection");
             conn_close(conn, CONN_REASON_STALE);
@@ -404,5 +441,5 @@ static void on_ping_timer(struct timer *timer)
         conn->ping_sent_ns = now_ns;
         conn_say(conn, BYTES_LITERAL("PING\r\n"));
     }
-    timer_start(net->shard->timers, timer, now_ns + limits->ping_interval_ns, on_ping_timer);
+    timer_start(net->shard->timers, timer, now_ns + interval_ns, on_ping_timer);
 }

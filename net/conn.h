@@ -75,7 +75,8 @@ struct conn_client {
 
 /* Runs on: the shard it was placed on. */
 struct conn {
-    struct net *net; /* borrows; outlives it */
+    struct net *net;             /* borrows; outlives it */
+    struct websocket *websocket; /* owns; NULL: it comes by plain TCP */
     struct output output;
     enum conn_state state;
     uint8_t pauses;
@@ -114,8 +115,12 @@ static_assert(CONN_LIST_COUNT <= 8, "conn.lists has a bit for each");
 
 const char *conn_reason_words(enum conn_reason reason);
 
-/* Takes the socket, sends INFO. With is_refused there are too many: says so and closes. */
-void conn_open(struct net *net, io_socket socket, uint64_t cid, bool is_refused);
+/* Takes the socket, sends INFO (a WebSocket: when it is one). With is_refused there are too many: says so and closes. */
+void conn_open(struct net *net, io_socket socket, uint64_t cid, bool is_refused, bool is_websocket);
+/* INFO, and PINGs in time; or, with is_refused, why not. */
+void conn_greet(struct conn *conn, bool is_refused);
+/* cid, or wid for a WebSocket, as the log has them. */
+const char *conn_id_word(const struct conn *conn);
 /* Reads nothing any more; closes when what is queued has been sent, or cannot be. */
 void conn_close(struct conn *conn, enum conn_reason reason);
 /* Drops what is queued. Not while a message is being routed: see conn_touch. */
@@ -146,6 +151,8 @@ void conn_flush(struct conn *conn);
 /* ---- input (net/input.c) ---- */
 
 void conn_start_input(struct conn *conn);
+/* Bytes of the protocol: runs them, or keeps them while input is held. */
+void conn_take(struct conn *conn, struct bytes input);
 void conn_pause(struct conn *conn, enum conn_pause why);
 void conn_unpause(struct conn *conn, enum conn_pause why);
 /* Holds a publisher for a moment, though not for each message. */

@@ -53,8 +53,8 @@ void connect_handle(struct conn *conn, struct bytes argument)
     bool is_good = object != NULL && has_whole_protocol(argument) && take_fields(conn, object);
     json_free(object);
     if (!is_good) {
-        diag_debug("%s:%u - cid:%" PRIu64 " - CONNECT is not understood", conn->ip, conn->port,
-                   conn->cid);
+        diag_debug("%s:%u - %s:%" PRIu64 " - CONNECT is not understood", conn->ip, conn->port,
+                   conn_id_word(conn), conn->cid);
         conn_close(conn, CONN_REASON_PROTOCOL);
         return;
     }

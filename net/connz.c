@@ -173,9 +173,10 @@ static void append_conn(struct text *text, const struct conn *conn, uint64_t now
 {
     text_append_format(text,
                        "{\n      \"cid\": %" PRIu64 ",\n      \"kind\": \"Client\",\n"
-                       "      \"type\": \"nats\",\n      \"ip\": \"%s\",\n      \"port\": %u,\n"
+                       "      \"type\": \"%s\",\n      \"ip\": \"%s\",\n      \"port\": %u,\n"
                        "      \"start\": \"",
-                       conn->cid, conn->ip, conn->port);
+                       conn->cid, conn->websocket != NULL ? "websocket" : "nats", conn->ip,
+                       conn->port);
     text_append_time(text, conn->opened_wall_ns);
     text_append_literal(text, "\",\n      \"last_activity\": \"");
     text_append_time(text, conn->active_wall_ns);

@@ -110,6 +110,12 @@ void ports_file_write(const struct server *server)
         text_append_literal(&text, ",\"monitoring\":");
         append_urls(&text, "http", host, monitor_port(server->monitor));
     }
+    if (server->websocket_listener.port != 0) {
+        const char *host =
+            options->websocket_host[0] != '\0' ? options->websocket_host : options->host;
+        text_append_literal(&text, ",\"websocket\":");
+        append_urls(&text, "ws", host, server->websocket_listener.port);
+    }
     text_append_literal(&text, "}");
     if (!write_file(aside.data, text_bytes(&text), 0666) || rename(aside.data, path.data) != 0)
         diag_error("Error writing ports file (%s): %s", path.data, strerrordesc_np(errno));

@@ -1,7 +1,7 @@
 /*
  * net/input.c: what a connection receives, from the kernel's buffer to the operations.
  *
- *     recv ──► [stash, while held] ──► parser ──► dispatch
+ *     recv ──► [WebSocket frames] ──► [stash, while held] ──► parser ──► dispatch
  *
  * Keeps:   operations of one connection take effect in the order received. Whoever must wait (kv, a PONG, an unread output)
  *          holds the connection's input: what comes meanwhile is stashed, and above STASH_BYTES_SOFT nothing more is received,
@@ -14,13 +14,13 @@
 #include "core/assert.h"
 #include "net/conn.h"
 #include "net/dispatch.h"
+#include "net/websocket.h"
 
 enum { STASH_BYTES_SOFT = 65536, STALL_BYTES = 65536 };
 
 static void on_stall_timer(struct timer *timer);
 static void on_recv_done(struct op *op);
 static void on_recv_end(struct conn *conn, int32_t result);
-static void take(struct conn *conn, struct bytes input);
 static struct bytes consume(struct conn *conn, struct bytes input);
 static void end_if_all_consumed(struct conn *conn);
 static void stash_append(struct conn *conn, struct bytes bytes);
@@ -102,6 +102,14 @@ void conn_free_input(struct conn *conn)
 
 /* ---- receiving ---- */
 
+static void take_received(struct conn *conn, struct bytes input)
+{
+    if (conn->websocket != NULL)
+        websocket_take(conn, input);
+    else
+        conn_take(conn, input);
+}
+
 static void on_recv_done(struct op *op)
 {
     struct conn *conn = CONTAINER_OF(op, struct conn, recv);
@@ -109,7 +117,7 @@ static void on_recv_done(struct op *op)
     if ((op->flags & OP_MORE) == 0)
         conn->is_receiving = false;
     if (op->result > 0 && conn->state == CONN_OPEN)
-        take(conn, bytes_of(op->buffer, (size_t)op->result));
+        take_received(conn, bytes_of(op->buffer, (size_t)op->result));
     if (!conn->is_receiving)
         on_recv_end(conn, op->result);
 }
@@ -138,7 +146,7 @@ static void end_if_all_consumed(struct conn *conn)
         conn_close(conn, CONN_REASON_CLIENT);
 }
 
-static void take(struct conn *conn, struct bytes input)
+void conn_take(struct conn *conn, struct bytes input)
 {
     if (conn->pauses == 0 && conn->stash.data == NULL)
         input = consume(conn, input);

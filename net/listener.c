@@ -1,7 +1,7 @@
 /*
- * net/listener.c: the port for clients. Shard 0 accepts and places each connection on the shard with the fewest.
+ * net/listener.c: the ports for clients, plain and WebSocket. Shard 0 accepts and places each connection on the shard with the fewest.
  *
- * Owns:    the listening socket; an accepted one moves to its shard by mailbox.
+ * Owns:    the listening sockets; an accepted one moves to its shard by mailbox.
  * Runs on: shard 0, but for on_placed.
  */
 #include <errno.h>
@@ -17,32 +17,36 @@ static const uint64_t RETRY_NS = 100000000;
 struct placed {
     uint64_t cid;
     io_socket socket;
-    bool is_refused;
+    bool is_refused, is_websocket;
 };
 
 static void on_accept_done(struct op *op);
 static void on_retry(struct timer *timer);
-static void place(struct net *net, io_socket socket);
+static void place(struct net *net, struct listener *listener, io_socket socket);
 static void on_placed(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
-
-static inline struct server *server_of(struct listener *listener)
-{
-    return CONTAINER_OF(listener, struct server, listener);
-}
 
 enum status listener_open(struct listener *listener, struct net *net)
 {
-    const struct options *options = server_of(listener)->options;
-    uint16_t port = options->port < 0 ? 0 : (uint16_t)options->port;
-    enum status status =
-        io_listen(net->shard->io, options->host, port, &listener->socket, &listener->port);
+    const struct options *options = net->server->options;
+    bool is_websocket = listener == &net->server->websocket_listener;
+    int32_t wanted = is_websocket ? options->websocket_port : options->port;
+    const char *host = options->host;
+    if (is_websocket && options->websocket_host[0] != '\0')
+        host = options->websocket_host;
+    enum status status = io_listen(net->shard->io, host, wanted < 0 ? 0 : (uint16_t)wanted,
+                                   &listener->socket, &listener->port);
     if (status != STATUS_OK)
         return errno == EADDRINUSE ? STATUS_BUSY : status;
-    if (listener->next_client_id == 0)
-        listener->next_client_id = SERVER_CLIENT_ID_FIRST;
+    if (net->server->next_client_id == 0)
+        net->server->next_client_id = SERVER_CLIENT_ID_FIRST;
     listener->is_accepting = true;
     io_accept(net->shard->io, &listener->accept, listener->socket, on_accept_done);
-    diag_info("Listening for client connections on %s:%u", options->host, listener->port);
+    if (is_websocket) {
+        diag_info("Listening for websocket clients on ws://%s:%u", host, listener->port);
+        diag_warn("Websocket not configured with TLS. DO NOT USE IN PRODUCTION!");
+    } else {
+        diag_info("Listening for client connections on %s:%u", host, listener->port);
+    }
     return STATUS_OK;
 }
 
@@ -65,6 +69,7 @@ void listener_close(struct listener *listener, struct net *net)
 void listeners_close(struct net *net)
 {
     listener_close(&net->server->listener, net);
+    listener_close(&net->server->websocket_listener, net);
     timer_stop(&net->server->door_timer);
 }
 
@@ -73,7 +78,7 @@ static void on_accept_done(struct op *op)
     struct listener *listener = CONTAINER_OF(op, struct listener, accept);
     struct net *net = net_of(shard_current());
     if (op->result >= 0)
-        place(net, op->result);
+        place(net, listener, op->result);
     if ((op->flags & OP_MORE) != 0)
         return;
     listener->is_accepting = false;
@@ -94,7 +99,7 @@ static void on_retry(struct timer *timer)
     io_accept(shard_current()->io, &listener->accept, listener->socket, on_accept_done);
 }
 
-static void place(struct net *net, io_socket socket)
+static void place(struct net *net, struct listener *listener, io_socket socket)
 {
     struct server *server = net->server;
     uint64_t total = 0;
@@ -110,13 +115,14 @@ static void place(struct net *net, io_socket socket)
     }
     uint32_t count_max = server->live->conn_count_max;
     struct placed placed = {
-        .cid = server->listener.next_client_id++,
+        .cid = server->next_client_id++,
         .socket = socket,
+        .is_websocket = listener == &server->websocket_listener,
         .is_refused = count_max != 0 && total >= count_max,
     };
     (void)shared_add_seq_cst(&server->conn_counts[to], 1);
     if (to == net->shard->index)
-        conn_open(net, socket, placed.cid, placed.is_refused);
+        conn_open(net, socket, placed.cid, placed.is_refused, placed.is_websocket);
     else
         mailbox_send(net->shard, to, on_placed, &placed, sizeof(placed));
 }
@@ -126,5 +132,5 @@ static void on_placed(struct shard *shard, void *payload, uint32_t bytes, uint32
     const struct placed *placed = payload;
     ASSERT(bytes == sizeof(*placed));
     (void)from;
-    conn_open(net_of(shard), placed->socket, placed->cid, placed->is_refused);
+    conn_open(net_of(shard), placed->socket, placed->cid, placed->is_refused, placed->is_websocket);
 }

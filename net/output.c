@@ -93,6 +93,38 @@ void output_send(struct output *output, struct output_pool *pool, struct io *io,
     io_sendv(io, op, socket, vector->parts, count, &vector->message, on_done);
 }
 
+uint64_t output_next_bytes(const struct output *output)
+{
+    uint64_t bytes = 0;
+    uint32_t count = 1; /* the head's place */
+    for (const struct output_chunk *chunk = output->head;
+         chunk != NULL && count < OUTPUT_VECTOR_COUNT_MAX; chunk = chunk->next) {
+        bytes += chunk->end - chunk->begin;
+        count += chunk->end > chunk->begin ? 1 : 0;
+    }
+    return bytes;
+}
+
+void output_send_behind(struct output *output, struct output_pool *pool, struct io *io,
+                        struct op *op, io_socket socket, struct bytes head, op_done_fn *on_done)
+{
+    struct output_vector *vector = vector_acquire(pool);
+    uint32_t count = 1;
+    ASSERT(output->sending_bytes == 0);
+    ASSERT(head.count > 0);
+    vector->parts[0] = (struct iovec){(void *)(uintptr_t)head.data, head.count};
+    for (struct output_chunk *chunk = output->head;
+         chunk != NULL && count < OUTPUT_VECTOR_COUNT_MAX; chunk = chunk->next) {
+        uint32_t bytes = chunk->end - chunk->begin;
+        if (bytes == 0)
+            continue;
+        vector->parts[count++] = (struct iovec){chunk->data + chunk->begin, bytes};
+        output->sending_bytes += bytes;
+    }
+    output->vector = vector;
+    io_sendv(io, op, socket, vector->parts, count, &vector->message, on_done);
+}
+
 void output_sent(struct output *output, struct output_pool *pool, uint64_t bytes)
 {
     ASSERT(bytes <= output->queued_bytes);

@@ -53,6 +53,12 @@ struct output {
 void output_pool_init(struct output_pool *pool, struct heap *heap);
 void output_pool_fini(struct output_pool *pool);
 
+/* What the next output_send_behind takes along. */
+uint64_t output_next_bytes(const struct output *output);
+/* One send of `head`, which stays until it is done, and then of output_next_bytes bytes of the queue, maybe none. */
+void output_send_behind(struct output *output, struct output_pool *pool, struct io *io,
+                        struct op *op, io_socket socket, struct bytes head, op_done_fn *on_done);
+
 /*
  * Contiguous room for `bytes`, to be filled from the front and then taken into the queue with output_commit, which tells
  * how many of them. Nothing else may happen to the output in between.

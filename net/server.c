@@ -43,8 +43,8 @@ __attribute__((noreturn)) static void end_late(const struct server *server);
 static void on_ready(void *context, const struct store_recovery *recovery);
 static void open_door(struct net *net);
 static void on_door_timer(struct timer *timer);
-__attribute__((noreturn)) static void end_without_port(const struct options *options,
-                                                       bool is_monitor, int cause);
+__attribute__((noreturn)) static void
+end_without_port(const struct options *options, bool is_monitor, bool is_websocket, int cause);
 static void on_control(struct op *op);
 static void on_store_fatal(void *context, const char *why);
 static void raise_descriptor_limit(void);
@@ -94,7 +94,7 @@ static void server_init(struct server *server, const struct options *options)
     server->pending_bytes_max = options->pending_bytes_max;
     server->stall_bytes = options->pending_bytes_max / 4 * 3;
     server->control_sockets[0] = server->control_sockets[1] = IO_FILE_NONE;
-    server->listener.socket = IO_FILE_NONE;
+    server->listener.socket = server->websocket_listener.socket = IO_FILE_NONE;
 }
 
 /* ---- start ---- */
@@ -325,6 +325,12 @@ static void open_door(struct net *net)
     bool is_monitor = status != STATUS_OK;
     if (status == STATUS_OK && !server->is_recovered)
         return; /* monitoring goes on meanwhile */
+    bool is_websocket = false;
+    if (status == STATUS_OK && options->websocket_port != 0
+        && server->websocket_listener.socket == IO_FILE_NONE) {
+        status = listener_open(&server->websocket_listener, net);
+        is_websocket = status != STATUS_OK;
+    }
     if (status == STATUS_OK)
         status = listener_open(&server->listener, net);
     if (status == STATUS_BUSY && server->door_tries++ < DOOR_TRIES_MAX) {
@@ -333,7 +339,7 @@ static void open_door(struct net *net)
         return;
     }
     if (status != STATUS_OK)
-        end_without_port(options, is_monitor, errno);
+        end_without_port(options, is_monitor, is_websocket, errno);
     server->is_ready = true;
     ports_file_write(server);
     diag_info("Server is ready");
@@ -345,7 +351,8 @@ static void on_door_timer(struct timer *timer)
     open_door(net_of(shard_current()));
 }
 
-static void end_without_port(const struct options *options, bool is_monitor, int cause)
+static void end_without_port(const struct options *options, bool is_monitor, bool is_websocket,
+                             int cause)
 {
     const char *host = options->host;
     int32_t port = options->port < 0 ? 0 : options->port;
@@ -359,6 +366,11 @@ static void end_without_port(const struct options *options, bool is_monitor, int
                   "Can't start monitoring: can't listen to the monitor port: listen tcp %s:%d: "
                   "bind: %s",
                   host, options->http_port < 0 ? 0 : options->http_port, words);
+    else if (is_websocket)
+        diag_line(DIAG_FATAL,
+                  "Unable to listen for websocket connections: listen tcp %s:%d: bind: %s",
+                  options->websocket_host[0] != '\0' ? options->websocket_host : host,
+                  options->websocket_port < 0 ? 0 : options->websocket_port, words);
     else
         diag_line(DIAG_FATAL, "Error listening on port: %s:%d, \"listen tcp %s:%d: bind: %s\"",
                   host, port, host, port, words);

@@ -36,7 +36,6 @@ struct listener {
     io_socket socket;
     uint16_t port;
     bool is_accepting, is_closing;
-    uint64_t next_client_id;
 };
 
 struct monitor; /* net/monitor.c */
@@ -69,7 +68,8 @@ struct server {
     struct options *live; /* owns; as the last reload left them */
     uint64_t config_load_wall_ns;
     struct shard_group *group;
-    struct listener listener;
+    struct listener listener, websocket_listener;
+    uint64_t next_client_id;
     struct monitor *monitor; /* NULL: off */
     struct timer door_timer; /* tries again for a port that is in use */
     uint32_t door_tries;

@@ -13,8 +13,9 @@ enum { PAYLOAD_BYTES_MAX = 4096 }; /* a line of the log has not much more room *
 static void say(const struct conn *conn, const char *direction, const char *what,
                 const struct text *text)
 {
-    diag_line(DIAG_TRACE, "%s:%u - cid:%" PRIu64 " - %s %s[%.*s]", conn->ip, conn->port, conn->cid,
-              direction, what, (int)text->count, text->data == NULL ? "" : text->data);
+    diag_line(DIAG_TRACE, "%s:%u - %s:%" PRIu64 " - %s %s[%.*s]", conn->ip, conn->port,
+              conn_id_word(conn), conn->cid, direction, what, (int)text->count,
+              text->data == NULL ? "" : text->data);
 }
 
 static void append_word(struct text *text, struct bytes word)
