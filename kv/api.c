@@ -14,6 +14,7 @@
 #include "kv/info.h"
 #include "kv/purge.h"
 #include "kv/query.h"
+#include "kv/restore.h"
 #include "kv/snapshot.h"
 #include "kv/version.h"
 
@@ -51,7 +52,7 @@ static const struct endpoint endpoints[] = {
     {"STREAM.MSG.GET", 1, false, "stream_msg_get_response", query_msg_get},
     {"STREAM.MSG.DELETE", 1, false, "stream_msg_delete_response", purge_message},
     {"STREAM.SNAPSHOT", 1, false, "stream_snapshot_response", snapshot_stream},
-    {"STREAM.RESTORE", 1, false, "stream_restore_response", run_later},
+    {"STREAM.RESTORE", 1, false, "stream_restore_response", NULL},
     {"STREAM.LEADER.STEPDOWN", 1, false, "stream_leader_stepdown_response", run_clustered},
     {"STREAM.PEER.REMOVE", 1, false, "stream_remove_peer_response", run_clustered},
     {"STREAM.PEER.EVACUATE", 1, false, "stream_evacuate_peer_response", run_clustered},
@@ -120,6 +121,8 @@ static void run_at_home(struct kv *kv, const char *type, uint32_t account, const
         catalog_create_stream(kv, account, msg, stream_name);
     else if (strcmp(type, "stream_update_response") == 0)
         catalog_update_stream(kv, account, msg, stream_name);
+    else if (strcmp(type, "stream_restore_response") == 0)
+        catalog_restore_stream(kv, account, msg, stream_name);
     else
         catalog_delete_stream(kv, account, msg, stream_name);
 }
@@ -192,6 +195,8 @@ enum kv_take api_publish(struct kv *kv, const struct origin *origin, const struc
         return consumers_on_flow_control(kv, origin->account, msg->subject) ? KV_TAKEN : KV_NONE;
     if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.SNAPSHOT.ACK.")))
         return snapshots_on_ack(kv, origin->account, msg->subject) ? KV_TAKEN : KV_NONE;
+    if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.SNAPSHOT.RESTORE.")))
+        return restores_on_chunk(kv, origin, msg);
     if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.API.DIRECT.GET.")))
         return api_direct_get(kv, origin, msg, bytes_after(msg->subject, sizeof direct - 1));
     if (!bytes_start_with(msg->subject, BYTES_LITERAL("$JS.API.")) || has_empty_token(msg->subject))

@@ -146,7 +146,8 @@ static bool create_is_allowed(struct operation *operation, struct stream *existi
     const struct stream_config *config = &operation->config;
     if (config->replicas > 1)
         return api_fail(failure, API_REPLICAS_NOT_SUPPORTED, NULL);
-    if (existing != NULL && !stream_config_equal(&existing->config, config))
+    if (existing != NULL
+        && (!existing->is_visible || !stream_config_equal(&existing->config, config)))
         return api_fail(failure, API_STREAM_NAME_EXISTS, NULL);
     if (existing == NULL
         && stream_overlap(&kv->streams, operation->request->origin.account, config) != NULL)
@@ -196,6 +197,13 @@ static void create_run(struct operation *operation)
         operation_answer_state(operation);
         return;
     }
+    operation_make(operation, create_on_made);
+}
+
+void operation_make(struct operation *operation, void (*on_made)(struct gather *gather))
+{
+    struct catalog *catalog = operation->catalog;
+    struct kv *kv = catalog->kv;
     operation->stream_id = catalog->next_id++;
     /* What is republished goes out in the order of sequences, if one shard gives them. */
     bool is_striped =
@@ -203,10 +211,12 @@ static void create_run(struct operation *operation)
     operation->past.flags =
         (is_striped ? PAST_IS_STRIPED : 0u)
         | (stream_config_needs_whole_keys(&operation->config) ? PAST_HAS_WHOLE_KEYS : 0u);
-    catalog_entry_of(catalog, operation->stream_id)->created_ns = shard_wall_ns(kv->shard);
+    struct catalog_entry *entry = catalog_entry_of(catalog, operation->stream_id);
+    entry->created_ns = shard_wall_ns(kv->shard);
+    entry->past = operation->past;
     struct order *order = heap_alloc_aligned(kv->shard->heap, sizeof *order, 64);
     order_init(order, operation->config.first_seq > 0 ? operation->config.first_seq : 1);
-    operation_step(operation, STEP_MAKE, order, create_on_made);
+    operation_step(operation, STEP_MAKE, order, on_made);
 }
 
 /* ---- delete ---- */
@@ -268,7 +278,9 @@ static bool operation_read(struct operation *operation)
 {
     struct request *request = operation->request;
     struct api_failure failure = {0};
-    if (operation->kind == OPERATION_DELETE)
+    if (operation->kind == OPERATION_RESTORE)
+        return operation_read_restore(operation);
+    if (operation->kind != OPERATION_CREATE && operation->kind != OPERATION_UPDATE)
         return true;
     if (!request_parse(request, false)) { /* it has answered */
         operation_end(operation);
@@ -297,9 +309,11 @@ static bool operation_has_space(struct operation *operation)
 {
     struct kv *kv = operation->catalog->kv;
     struct record gone = {.type = KV_RECORD_STREAM_DELETED};
+    if (operation->kind == OPERATION_RESTORED || operation->kind == OPERATION_ABANDON)
+        return true; /* they see for themselves */
     bool has_space = operation->kind == OPERATION_DELETE
                          ? store_has_room(kv->store, record_bytes(&gone))
-                         : all_shards_have_space(kv, operation->kind != OPERATION_CREATE);
+                         : all_shards_have_space(kv, operation->kind == OPERATION_UPDATE);
     if (!has_space) {
         struct api_failure failure = {.error = API_INSUFFICIENT_RESOURCES};
         operation_fail(operation, &failure);
@@ -321,6 +335,15 @@ static void operation_begin(struct operation *operation)
     case OPERATION_DELETE:
         delete_run(operation);
         break;
+    case OPERATION_RESTORE:
+        operation_restore(operation);
+        break;
+    case OPERATION_RESTORED:
+        operation_restored(operation);
+        break;
+    case OPERATION_ABANDON:
+        operation_abandon(operation);
+        break;
     }
 }
 
@@ -338,7 +361,20 @@ static void catalog_run(struct catalog *catalog)
 }
 
 static const char *const operation_types[] = {"stream_create_response", "stream_update_response",
-                                              "stream_delete_response"};
+                                              "stream_delete_response", "stream_restore_response"};
+
+void catalog_queue(struct catalog *catalog, enum operation_kind kind, struct request *request,
+                   uint32_t stream_id)
+{
+    struct operation *operation = heap_alloc_zeroed(catalog->kv->shard->heap, sizeof *operation);
+    operation->catalog = catalog;
+    operation->kind = kind;
+    operation->request = request;
+    operation->stream_id = stream_id;
+    *catalog->tail = operation;
+    catalog->tail = &operation->next;
+    catalog_run(catalog);
+}
 
 static void catalog_on_operation(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
 {
@@ -351,14 +387,10 @@ static void catalog_on_operation(struct shard *shard, void *payload, uint32_t by
     struct msg msg = {.reply = bytes_of(at, message->reply_bytes)};
     struct bytes name = bytes_of(at + message->reply_bytes, message->name_bytes);
     msg.payload = bytes_of(name.data + name.count, message->payload_bytes);
-    struct operation *operation = heap_alloc_zeroed(shard->heap, sizeof *operation);
-    operation->catalog = catalog;
-    operation->kind = (enum operation_kind)message->kind;
-    operation->request = request_create(kv, operation_types[message->kind],
-                                        &(struct origin){.account = message->account}, &msg, name);
-    *catalog->tail = operation;
-    catalog->tail = &operation->next;
-    catalog_run(catalog);
+    catalog_queue(catalog, (enum operation_kind)message->kind,
+                  request_create(kv, operation_types[message->kind],
+                                 &(struct origin){.account = message->account}, &msg, name),
+                  0);
 }
 
 static void catalog_send(struct kv *kv, uint32_t account, enum operation_kind kind,
@@ -393,6 +425,12 @@ void catalog_delete_stream(struct kv *kv, uint32_t account, const struct msg *ms
                            struct bytes stream_name)
 {
     catalog_send(kv, account, OPERATION_DELETE, msg, stream_name);
+}
+
+void catalog_restore_stream(struct kv *kv, uint32_t account, const struct msg *msg,
+                            struct bytes stream_name)
+{
+    catalog_send(kv, account, OPERATION_RESTORE, msg, stream_name);
 }
 
 /* ---- life ---- */

@@ -37,6 +37,8 @@ void catalog_update_stream(struct kv *kv, uint32_t account, const struct msg *ms
                            struct bytes stream_name);
 void catalog_delete_stream(struct kv *kv, uint32_t account, const struct msg *msg,
                            struct bytes stream_name);
+void catalog_restore_stream(struct kv *kv, uint32_t account, const struct msg *msg,
+                            struct bytes stream_name);
 
 /* ---- recovery and restating, on the home shard unless said otherwise ---- */
 

@@ -3,6 +3,7 @@
  *
  *     catalog.c         the queue of operations, one of which is under way; creation and deletion
  *     catalog_update.c  changing a configuration
+ *     catalog_restore.c streams that come from archives
  *     catalog_step.c    what each shard does of it
  *     catalog_adopt.c   what the log says of streams: records, recovery, restating
  */
@@ -11,7 +12,14 @@
 
 #include "kv/catalog.h"
 
-enum operation_kind { OPERATION_CREATE, OPERATION_UPDATE, OPERATION_DELETE };
+enum operation_kind {
+    OPERATION_CREATE,
+    OPERATION_UPDATE,
+    OPERATION_DELETE,
+    OPERATION_RESTORE,
+    OPERATION_RESTORED,
+    OPERATION_ABANDON
+};
 
 struct operation {
     struct operation *next;
@@ -84,6 +92,20 @@ void operation_step(struct operation *operation, uint32_t step, struct order *or
 void operation_record(struct operation *operation, void (*on_durable)(struct store_wait *wait));
 /* Gathers the stream's state, answers with it, and ends the operation. */
 void operation_answer_state(struct operation *operation);
+
+/* Makes the stream of operation->config on every shard, not yet visible. */
+void operation_make(struct operation *operation, void (*on_made)(struct gather *gather));
+/* An operation of our own, behind those that wait; takes over the request. */
+void catalog_queue(struct catalog *catalog, enum operation_kind kind, struct request *request,
+                   uint32_t stream_id);
+
+/* ---- catalog_restore.c ---- */
+
+/* False: refused and ended. */
+bool operation_read_restore(struct operation *operation);
+void operation_restore(struct operation *operation);
+void operation_restored(struct operation *operation);
+void operation_abandon(struct operation *operation);
 
 /* ---- catalog_update.c ---- */
 

@@ -130,6 +130,8 @@ void request_fail(struct request *request, const struct api_failure *failure, co
     struct text *text = request_begin(request);
     text_append_literal(text, ",\"error\":");
     api_error_append(text, failure);
+    if (members == NULL && strcmp(request->type, "stream_restore_response") == 0)
+        members = ",\"deliver_subject\":\"\"";
     if (members != NULL)
         text_append_literal(text, members);
     request_answer(request, text);

@@ -28,6 +28,7 @@ struct gathering;
 struct sweep;
 struct sweep_agent;
 struct snapshot;
+struct restore;
 
 enum {
     KV_PUTS_MAX = 65536,            /* of one shard's connections, awaiting their acks */
@@ -113,6 +114,10 @@ struct kv {
     struct snapshot *snapshots; /* owns; under way */
     uint32_t snapshot_count;
     uint64_t snapshot_number; /* of the last one */
+
+    /* kv/restore.c */
+    struct restore *restores; /* owns; on the home shard */
+    uint32_t restore_count;
 
     /* kv/world.c */
     bool is_open; /* recovered, on all shards */

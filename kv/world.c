@@ -22,6 +22,7 @@
 #include "kv/directory.h"
 #include "kv/gathering.h"
 #include "kv/put.h"
+#include "kv/restore.h"
 #include "kv/snapshot.h"
 #include "kv/stripe.h"
 #include "kv/sweep.h"
@@ -341,6 +342,7 @@ void kv_destroy(struct kv *kv)
     gathering_fini(kv);
     sweeps_fini(kv);
     snapshots_fini(kv);
+    restores_fini(kv);
     consumers_fini(kv);
     directory_fini(kv);
     put_fini(kv);
