@@ -15,6 +15,7 @@
 #include <strings.h>
 
 #include "core/assert.h"
+#include "core/auth.h"
 
 static void apply_member(struct application *application, const struct config_value *value,
                          const char *path);
@@ -66,6 +67,8 @@ void apply_members(struct application *application, const struct config_value *m
 static void apply_member(struct application *application, const struct config_value *value,
                          const char *path)
 {
+    if (auth_is_key(path))
+        return; /* auth_read has it */
     apply_fn *special = apply_special(path);
     const struct option *option = option_by_key(bytes_of_text(path));
     if (special != NULL)

@@ -3,11 +3,21 @@
  *
  * Runs on: the main thread.
  */
+#include <stdlib.h>
+
+#include "core/auth.h"
 #include "core/config.h"
 
 static enum options_next load_file(struct options *options, struct options_output *output);
 static enum options_next end_with(struct options_output *output, const struct options *options,
                                   const char *words, size_t count);
+
+void options_free(struct options *options)
+{
+    if (options != NULL)
+        auth_free(options->auth);
+    free(options);
+}
 
 enum options_next config_load(struct options *options, int argc, char *const *argv,
                               struct options_output *output)
@@ -29,7 +39,9 @@ enum options_next config_load(struct options *options, int argc, char *const *ar
     }
 
     struct text why = {0};
-    if (options_check(options, &why) != STATUS_OK)
+    if (options->auth == NULL && auth_read(options, NULL, &options->auth, &why, &why) != STATUS_OK)
+        next = end_with(output, options, why.data, why.count);
+    else if (options_check(options, &why) != STATUS_OK)
         next = end_with(output, options, why.data, why.count);
     text_free(&why);
     if (options->trace_verbose)
@@ -51,6 +63,8 @@ static enum options_next load_file(struct options *options, struct options_outpu
     enum status status = config_read(options->config_file, &config, &why);
     if (status == STATUS_OK)
         status = config_apply(options, config, &why, &warnings);
+    if (status == STATUS_OK)
+        status = auth_read(options, config_root(config), &options->auth, &why, &warnings);
     if (status == STATUS_OK)
         config_digest(config, options->config_digest);
     config_free(config);

@@ -42,8 +42,6 @@ static const char *const config_ignored[] = {
 static const char *const config_refused[] = {
     "mappings",
     "maps",
-    "accounts",
-    "authorization",
     "https",
     "https_port",
     "cluster",
@@ -65,9 +63,6 @@ static const char *const config_refused[] = {
     "resolver_tls",
     "resolver_preload",
     "resolver_pinned_accounts",
-    "no_auth_user",
-    "system_account",
-    "system",
     "no_system_account",
     "no_system",
     "no_sys_acc",

@@ -35,7 +35,7 @@ static const struct option option_rows[] = {OPTIONS_LIST(OPTIONS_ROW)};
 
 /* nats-server's flags that pail does not have yet: with and without a value; and those that mean nothing without a cluster. */
 static const char options_refused[] =
-    "ms https_port r remote_syslog user pass auth tlscert tlskey tlscacert routes cluster "
+    "ms https_port r remote_syslog tlscert tlskey tlscacert routes cluster "
     "cluster_listen";
 static const char options_refused_switches[] = "s syslog tls tlsverify";
 static const char options_ignored[] = "profile cluster_name cluster_advertise connect_retries";

@@ -20,6 +20,8 @@
 #define PAIL_NATS_VERSION "2.15.2" /* the nats-server level that clients may expect */
 #endif
 
+struct auth; /* core/auth.h */
+
 enum {
     OPTIONS_NAME_BYTES = 256, /* with the NUL, as the next ones */
     OPTIONS_PATH_BYTES = 4096,
@@ -64,6 +66,9 @@ enum {
     X(file_store_bytes_max, BYTES, "9223372036854775807", 0, INT64_MAX, "", "",                    \
       "jetstream.max_file_store jetstream.max_file",                                               \
       "What all streams on disk may hold together; INT64_MAX: no limit")                           \
+    X(auth_user, NAME, "", 0, 0, "user", "<name>", "", "User name that clients must give")         \
+    X(auth_password, NAME, "", 0, 0, "pass", "<password>", "", "Password of --user")               \
+    X(auth_token, NAME, "", 0, 0, "auth", "<token>", "", "Token that clients must give")           \
     X(log_file, PATH, "", 0, 0, "l log", "<file>", "log_file logfile",                             \
       "Log to this file instead of standard error")                                                \
     X(debug, SWITCH, "false", 0, 1, "D debug", "", "debug", "Log what helps to find mistakes")     \
@@ -158,6 +163,8 @@ struct options {
         OPTIONS_LIST(OPTIONS_SET_FIELD)
     } is_set;
 
+    struct auth
+        *auth; /* made by config_load; whoever takes it over sets it to NULL, else options_free */
     char program[OPTIONS_NAME_BYTES]; /* base name of argv[0], for messages and the ports file */
     bool is_config_test;              /* -t */
     int argc;                         /* what options_parse was given, for a reload; borrows */
@@ -178,6 +185,7 @@ struct options_output {
 };
 
 void options_init(struct options *options); /* the defaults */
+void options_free(struct options *options); /* one from malloc; NULL is fine */
 
 /*
  * The command line in every form that Go's flag package takes. Text for the two outputs is appended. OPTIONS_EXIT: help and

@@ -7,6 +7,7 @@
 #include "kv/api.h"
 
 #include "core/subject.h"
+#include "kv/account.h"
 #include "kv/catalog.h"
 #include "kv/consumer.h"
 #include "kv/consumer_api.h"
@@ -142,6 +143,11 @@ static void api_request(struct kv *kv, const struct origin *origin, const struct
         name = take_token(&rest);
     if ((endpoint->names >= 2 && name.count == 0) || (rest.count > 0 && !endpoint->takes_tail))
         return;
+    if (!account_is_enabled(kv, origin->account)) {
+        request_fail_with(request_create(kv, endpoint->type, origin, msg, (struct bytes){0}),
+                          API_NOT_ENABLED_FOR_ACCOUNT);
+        return;
+    }
     if (!level_is_reached(msg)) {
         refuse_level(kv, endpoint->type, origin, msg);
         return;
@@ -169,6 +175,7 @@ static enum kv_take api_direct_get(struct kv *kv, const struct origin *origin,
     struct bytes stream_name = take_token(&rest);
     struct stream *stream = stream_by_name(&kv->streams, origin->account, stream_name);
     if (stream == NULL || !stream->is_visible || !stream->config.allow_direct
+        || !account_is_enabled(kv, origin->account)
         || (rest.count == 0 && msg->subject.data[msg->subject.count - 1] == '.')
         || (rest.count > 0 && has_empty_token(rest)))
         return KV_NONE;

@@ -32,6 +32,14 @@
     X(API_INSUFFICIENT_RESOURCES, 503, 10023, "insufficient resources")                            \
     X(API_EXTERNAL_DELIVER_WILDCARDS, 400, 10024, "stream external delivery prefix %s")            \
     X(API_INVALID_JSON, 400, 10025, "invalid JSON: %s")                                            \
+    X(API_NOT_ENABLED_FOR_ACCOUNT, 503, 10039, "JetStream not enabled for account")                \
+    X(API_MAXIMUM_STREAMS, 400, 10027, "maximum number of streams reached")                        \
+    X(API_MEMORY_RESOURCES_EXCEEDED, 500, 10028, "insufficient memory resources available")        \
+    X(API_STORAGE_RESOURCES_EXCEEDED, 500, 10047, "insufficient storage resources available")      \
+    X(API_STREAM_MAX_BYTES_REQUIRED, 400, 10113,                                                   \
+      "account requires a stream config to have max bytes set")                                    \
+    X(API_STREAM_MAX_STREAM_BYTES, 400, 10122,                                                     \
+      "stream max bytes exceeds account limit max stream bytes")                                   \
     X(API_MAXIMUM_CONSUMERS, 400, 10026, "maximum consumers limit reached")                        \
     X(API_MIRROR_MESSAGE_SIZE, 400, 10030, "stream mirror must have max message size >= source")   \
     X(API_MIRROR_WITH_SOURCES, 400, 10031, "stream mirrors can not also contain other sources")    \

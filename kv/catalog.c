@@ -5,6 +5,7 @@
  */
 #include "kv/catalog_room.h"
 
+#include "kv/account.h"
 #include "kv/directory.h"
 #include "kv/info.h"
 
@@ -152,7 +153,9 @@ static bool create_is_allowed(struct operation *operation, struct stream *existi
     if (existing == NULL
         && stream_overlap(&kv->streams, operation->request->origin.account, config) != NULL)
         return api_fail(failure, API_SUBJECTS_OVERLAP, NULL);
-    return existing != NULL || stream_config_check_supported(config, failure);
+    return existing != NULL
+           || (account_check_stream(kv, operation->request->origin.account, NULL, config, failure)
+               && stream_config_check_supported(config, failure));
 }
 
 static bool create_check(struct operation *operation, struct api_failure *failure)

@@ -5,6 +5,7 @@
  */
 #include "kv/catalog_room.h"
 
+#include "core/diag.h"
 #include "kv/directory.h"
 #include "kv/stripe.h"
 
@@ -101,10 +102,27 @@ void catalog_reserve_ids(struct kv *kv, uint32_t id)
         kv->catalog->next_id = id + 1;
 }
 
+/* They stay, for the configuration may name their account again. */
+static void say_hidden(const struct catalog *catalog)
+{
+    const struct accounts *accounts = kv_world_options(catalog->kv->world)->accounts;
+    for (uint32_t account = 0; accounts != NULL && account < accounts_count(accounts); account++) {
+        uint32_t count = 0;
+        for (uint32_t id = 0; id < catalog->capacity; id++)
+            count += catalog->entries[id].is_there && catalog->entries[id].account == account;
+        if (count == 0 || account_has_jetstream(accounts, account))
+            continue;
+        struct bytes name = account_name(accounts, account);
+        diag_warn("account \"%.*s\" has no JetStream, but %u %s on disk: kept, and not served",
+                  (int)name.count, name.data, count, count == 1 ? "stream" : "streams");
+    }
+}
+
 void catalog_adopt_all(struct kv *kv, uint64_t (*last_seq_of)(void *context, uint32_t stream_id),
                        void *context)
 {
     struct catalog *catalog = kv->catalog;
+    say_hidden(catalog);
     for (uint32_t id = 0; id < catalog->capacity; id++) {
         struct catalog_entry *entry = &catalog->entries[id];
         if (!entry->is_there)

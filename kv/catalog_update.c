@@ -3,6 +3,8 @@
  */
 #include "kv/catalog_room.h"
 
+#include "kv/account.h"
+
 /*
  * What comes from now on says by itself which history it met. What was taken until now is in its stripe when the answer is given
  * (it waits for the watermark), before another update begins.
@@ -76,6 +78,8 @@ static bool update_check(struct operation *operation, struct stream *stream,
         return false;
     if (stream_overlap(&stream->kv->streams, stream->account, config) != NULL)
         return api_fail(failure, API_SUBJECTS_OVERLAP, NULL);
+    if (!account_check_stream(stream->kv, stream->account, stream, config, failure))
+        return false;
     bool was_bucket = stream->prefix.count > 0;
     if (was_bucket && stream_config_needs_whole_keys(config))
         return api_fail(failure, API_STREAM_INVALID_CONFIG,

@@ -4,6 +4,7 @@
 #include "kv/directory.h"
 
 #include "core/hash.h"
+#include "kv/account.h"
 #include "kv/consumer.h"
 
 struct directory_entry {
@@ -265,6 +266,9 @@ void directory_ask(struct request *request, struct stream *stream, bool is_claim
     request->gather = (struct gather){.on_part = directory_on_part, .on_done = directory_on_done};
     int64_t limit =
         stream->config.consumers_max > 0 ? stream->config.consumers_max : CONSUMERS_PER_STREAM_MAX;
+    int64_t most = account_limits(request->kv, stream->account).consumers_max;
+    if (most > 0 && most < limit)
+        limit = most;
     struct directory_question *question =
         gather_ask(request->kv, &request->gather, KV_HOME_SHARD, directory_on_question,
                    (uint32_t)(sizeof *question + request->name.count + config_json.count));

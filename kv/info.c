@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "core/subject.h"
+#include "kv/account.h"
 #include "kv/consumer.h"
 #include "kv/gathering.h"
 #include "kv/stripe.h"
@@ -323,18 +324,24 @@ static void account_on_done(struct gather *gather)
             *(stream->is_memory ? &reserved_memory : &reserved_file) +=
                 (uint64_t)stream->config.bytes_max;
     }
+    struct account_limits limits = account_limits(kv, request->origin.account);
     struct text *text = request_begin(request);
     text_append_format(
         text,
         ",\"memory\":%llu,\"storage\":%llu,\"reserved_memory\":%llu,\"reserved_storage\":%llu,"
-        "\"streams\":%llu,\"consumers\":%llu,\"limits\":{\"max_memory\":-1,\"max_storage\":-1,"
-        "\"max_streams\":-1,\"max_consumers\":-1,\"max_ack_pending\":-1,"
-        "\"memory_max_stream_bytes\":-1,\"storage_max_stream_bytes\":-1,"
-        "\"max_bytes_required\":false},\"api\":{\"level\":%d,\"total\":%llu,\"errors\":%llu}",
+        "\"streams\":%llu,\"consumers\":%llu,\"limits\":{\"max_memory\":%lld,\"max_storage\":%lld,"
+        "\"max_streams\":%lld,\"max_consumers\":%lld,\"max_ack_pending\":%lld,"
+        "\"memory_max_stream_bytes\":%lld,\"storage_max_stream_bytes\":%lld,"
+        "\"max_bytes_required\":%s},\"api\":{\"level\":%d,\"total\":%llu,\"errors\":%llu}",
         (unsigned long long)sum->memory_bytes, (unsigned long long)sum->file_bytes,
         (unsigned long long)reserved_memory, (unsigned long long)reserved_file,
-        (unsigned long long)streams, (unsigned long long)sum->consumers, KV_API_LEVEL,
-        (unsigned long long)(sum->api_total - 1), (unsigned long long)sum->api_errors);
+        (unsigned long long)streams, (unsigned long long)sum->consumers,
+        (long long)limits.memory_bytes_max, (long long)limits.file_bytes_max,
+        (long long)limits.streams_max, (long long)limits.consumers_max,
+        (long long)limits.ack_pending_max, (long long)limits.memory_stream_bytes_max,
+        (long long)limits.file_stream_bytes_max, limits.needs_bytes_max != 0 ? "true" : "false",
+        KV_API_LEVEL, (unsigned long long)(sum->api_total - 1),
+        (unsigned long long)sum->api_errors);
     request_answer(request, text);
 }
 

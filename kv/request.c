@@ -142,9 +142,12 @@ void request_fail_with(struct request *request, enum api_error error)
     struct api_failure failure = {.error = error};
     bool is_info = strcmp(request->type, "stream_info_response") == 0;
     bool is_purge = strcmp(request->type, "stream_purge_response") == 0;
+    bool is_list = strcmp(request->type, "stream_names_response") == 0
+                   || strcmp(request->type, "stream_list_response") == 0;
     request_fail(request, &failure,
                  is_info    ? ",\"total\":0,\"offset\":0,\"limit\":0"
                  : is_purge ? ",\"purged\":0"
+                 : is_list  ? ",\"total\":0,\"offset\":0,\"limit\":0,\"streams\":null"
                             : NULL);
 }
 

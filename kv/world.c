@@ -16,6 +16,7 @@
 
 #include <stdlib.h>
 
+#include "kv/account.h"
 #include "kv/api.h"
 #include "kv/catalog.h"
 #include "kv/consumer.h"
@@ -375,6 +376,8 @@ enum kv_take kv_publish(struct kv *kv, const struct origin *origin, const struct
     figures_touch(kv);
     if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.")))
         return api_publish(kv, origin, msg);
+    if (!account_is_enabled(kv, origin->account))
+        return KV_NONE;
     struct stream *stream = stream_by_subject(&kv->streams, origin->account, msg->subject);
     return stream == NULL ? KV_NONE : put_publish(stream, origin, msg);
 }

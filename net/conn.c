@@ -18,6 +18,7 @@
 
 #include "core/assert.h"
 #include "core/diag.h"
+#include "net/authority.h"
 #include "net/dispatch.h"
 #include "net/server.h"
 #include "net/trace.h"
@@ -83,6 +84,7 @@ void conn_greet(struct conn *conn, bool is_refused)
     info_send(conn, INFO_FIRST);
     timer_start(net->shard->timers, &conn->ping_timer,
                 shard_now_ns(net->shard) + ping_interval_ns(conn), on_ping_timer);
+    authority_open(conn);
     if (is_refused) {
         conn_say_error(conn, "maximum connections exceeded");
         conn_close(conn, CONN_REASON_CONNECTIONS);
@@ -131,6 +133,7 @@ static void leave(struct conn *conn, enum conn_reason reason)
     conn->reason = reason;
     timer_stop(&conn->ping_timer);
     conn_drop_subscriptions(conn);
+    authority_close(conn);
     slot_release(conn);
     conn->net->figures.connections--;
     diag_debug("%s:%u - %s:%" PRIu64 " - %s connection closed: %s", conn->ip, conn->port,
@@ -179,7 +182,7 @@ void conn_unsubscribe(struct conn *conn, struct subscription *subscription)
     ASSERT(!conn->net->is_routing);
     sid_table_remove(&conn->sids, subscription);
     conn->net->figures.subscriptions--;
-    subscriptions_remove(conn->net->subscriptions, subscription);
+    subscriptions_remove(net_tree(conn->net, conn->account), subscription);
 }
 
 /* ---- slots ---- */
@@ -198,13 +201,21 @@ static void slot_acquire(struct conn *conn)
     struct conn_slot *slot = &net->slots[index];
     net->slot_free = slot->next_free;
     slot->conn = conn;
-    conn->origin = (struct origin){index, slot->generation, ACCOUNT_GLOBAL};
+    conn->origin = (struct origin){index, slot->generation, conn->account};
 }
 
 /* The slot keeps the connection's name until it is buried, for the sweep; but nobody finds it any more. */
 static void slot_release(struct conn *conn)
 {
     conn->net->slots[conn->origin.conn_slot].generation++;
+}
+
+/* Secrets do not stay in freed memory. */
+static void forget_text(char *text)
+{
+    if (text != NULL)
+        explicit_bzero(text, strlen(text));
+    heap_free(text);
 }
 
 void conn_free(struct conn *conn)
@@ -222,6 +233,9 @@ void conn_free(struct conn *conn)
     heap_free(conn->client.name);
     heap_free(conn->client.lang);
     heap_free(conn->client.version);
+    forget_text(conn->client.user);
+    forget_text(conn->client.password);
+    forget_text(conn->client.token);
     heap_free(conn);
 }
 
@@ -234,6 +248,7 @@ void conn_abandon(struct conn *conn)
         output_clear(&conn->output, &net->pool);
         conn_free_input(conn);
     }
+    authority_close(conn);
     heap_free(conn->sids.slots); /* the subscriptions go with the tree */
     conn->state = CONN_CLOSED;
     conn_free(conn);

@@ -17,21 +17,23 @@
 #include "net/subscriptions.h"
 
 /* Words as connz and events have them. Source: core-protocol.md section 9.3. */
-#define CONN_REASON_LIST(X)                                        \
-    X(CONN_REASON_NONE, "")                                        \
-    X(CONN_REASON_CLIENT, "Client Closed")                         \
-    X(CONN_REASON_PROTOCOL, "Protocol Violation")                  \
-    X(CONN_REASON_PARSE, "Parse Error")                            \
-    X(CONN_REASON_READ, "Read Error")                              \
-    X(CONN_REASON_WRITE, "Write Error")                            \
-    X(CONN_REASON_STALE, "Stale Connection")                       \
-    X(CONN_REASON_CONTROL_LINE, "Maximum Control Line Exceeded")   \
-    X(CONN_REASON_PAYLOAD, "Maximum Message Payload Exceeded")     \
-    X(CONN_REASON_CONNECTIONS, "Maximum Connections Exceeded")     \
-    X(CONN_REASON_PROTOCOL_VERSION, "Bad Client Protocol Version") \
-    X(CONN_REASON_NO_RESPONDERS, "No Responders Requires Headers") \
-    X(CONN_REASON_SLOW_BYTES, "Slow Consumer (Pending Bytes)")     \
-    X(CONN_REASON_SLOW_WRITE, "Slow Consumer (Write Deadline)")    \
+#define CONN_REASON_LIST(X)                                         \
+    X(CONN_REASON_NONE, "")                                         \
+    X(CONN_REASON_CLIENT, "Client Closed")                          \
+    X(CONN_REASON_PROTOCOL, "Protocol Violation")                   \
+    X(CONN_REASON_PARSE, "Parse Error")                             \
+    X(CONN_REASON_READ, "Read Error")                               \
+    X(CONN_REASON_WRITE, "Write Error")                             \
+    X(CONN_REASON_STALE, "Stale Connection")                        \
+    X(CONN_REASON_CONTROL_LINE, "Maximum Control Line Exceeded")    \
+    X(CONN_REASON_PAYLOAD, "Maximum Message Payload Exceeded")      \
+    X(CONN_REASON_CONNECTIONS, "Maximum Connections Exceeded")      \
+    X(CONN_REASON_PROTOCOL_VERSION, "Bad Client Protocol Version")  \
+    X(CONN_REASON_NO_RESPONDERS, "No Responders Requires Headers")  \
+    X(CONN_REASON_SLOW_BYTES, "Slow Consumer (Pending Bytes)")      \
+    X(CONN_REASON_SLOW_WRITE, "Slow Consumer (Write Deadline)")     \
+    X(CONN_REASON_AUTHENTICATION, "Authentication Failure")         \
+    X(CONN_REASON_AUTHENTICATION_TIMEOUT, "Authentication Timeout") \
     X(CONN_REASON_SHUTDOWN, "Server Shutdown")
 #define CONN_REASON_ENUMERATOR(name, words) name,
 enum conn_reason { CONN_REASON_LIST(CONN_REASON_ENUMERATOR) CONN_REASON_COUNT };
@@ -45,13 +47,19 @@ enum conn_state {
 
 /* Why input is held; all must be gone for it to go on. */
 enum conn_pause {
-    CONN_PAUSE_KV = 1u << 0,      /* until outbox->resume */
-    CONN_PAUSE_BARRIER = 1u << 1, /* a PONG waits for the other shards */
-    CONN_PAUSE_OUTPUT = 1u << 2,  /* the peer sends requests but does not read the answers */
-    CONN_PAUSE_STOP = 1u << 3,    /* the server is stopping */
-    CONN_PAUSE_STALL = 1u << 4,   /* it publishes faster than a subscriber takes, */
-    CONN_PAUSE_FLOW = 1u << 5,    /* or than another shard does */
+    CONN_PAUSE_KV = 1u << 0,       /* until outbox->resume */
+    CONN_PAUSE_BARRIER = 1u << 1,  /* a PONG waits for the other shards */
+    CONN_PAUSE_OUTPUT = 1u << 2,   /* the peer sends requests but does not read the answers */
+    CONN_PAUSE_STOP = 1u << 3,     /* the server is stopping */
+    CONN_PAUSE_STALL = 1u << 4,    /* it publishes faster than a subscriber takes, */
+    CONN_PAUSE_PASSWORD = 1u << 6, /* a bcrypt hash is being worked out */
+    CONN_PAUSE_FLOW = 1u << 5,     /* or than another shard does */
 };
+
+struct password_check;
+struct permissions;
+struct replies;
+struct user;
 
 /* Subscriptions by sid: open addressing; nothing is allocated before the first one. */
 struct sid_table {
@@ -70,7 +78,8 @@ struct conn_client {
     bool is_verbose, is_pedantic, has_echo, has_headers, wants_no_responders;
     bool is_connected; /* a CONNECT has come */
     int64_t protocol;
-    char *name, *lang, *version; /* own; NULL: not given */
+    char *name, *lang, *version;   /* own; NULL: not given */
+    char *user, *password, *token; /* the same; kept for another CONNECT, and for a reload */
 };
 
 /* Runs on: the shard it was placed on. */
@@ -88,8 +97,17 @@ struct conn {
     bool is_info_sent;  /* the second one */
     bool is_above_soft; /* kv waits for room here */
     enum conn_reason reason;
-    uint32_t pings_out; /* unanswered */
+    uint32_t pings_out;   /* unanswered */
+    bool is_admitted;     /* net/authority.c: it may do what its permissions say, */
+    bool has_begun;       /* has sent something, */
+    bool is_connecting;   /* its CONNECT waits for a password */
+    bool has_deny_filter; /* a wildcard of it overlaps what it may not receive */
     io_socket socket;
+    uint32_t account;                      /* in which it is (core/accounts.h) */
+    const struct user *user;               /* in net->auth; NULL: nobody in particular */
+    const struct permissions *permissions; /* the user's; NULL: everything */
+    struct replies *replies;               /* owns: what it may answer to (net/permissions.c) */
+    struct password_check *check;          /* the one it waits for */
     struct origin origin;
     uint64_t cid;
     struct conn_client client;
@@ -102,7 +120,7 @@ struct conn {
     struct conn_stash stash;
     struct sid_table sids;
     struct op recv, send;
-    struct timer ping_timer;
+    struct timer ping_timer; /* until it is in: the time it has for that */
     uint64_t active_ns, ping_sent_ns, send_started_ns, closing_ns, opened_wall_ns, active_wall_ns;
     uint64_t stall_in_bytes; /* not stalled again before in_bytes has reached this */
     uint64_t in_msgs, in_bytes, out_msgs, out_bytes, rtt_ns;

@@ -8,6 +8,7 @@
 
 #include "core/diag.h"
 #include "core/json.h"
+#include "net/authority.h"
 #include "net/dispatch.h"
 #include "net/server.h"
 
@@ -30,9 +31,9 @@ static const struct field {
     {"lang", offsetof(struct conn_client, lang), FIELD_TEXT, true},
     {"version", offsetof(struct conn_client, version), FIELD_TEXT, true},
     {"tls_required", 0, FIELD_BOOL, false},
-    {"user", 0, FIELD_TEXT, false},
-    {"pass", 0, FIELD_TEXT, false},
-    {"auth_token", 0, FIELD_TEXT, false},
+    {"user", offsetof(struct conn_client, user), FIELD_TEXT, true},
+    {"pass", offsetof(struct conn_client, password), FIELD_TEXT, true},
+    {"auth_token", offsetof(struct conn_client, token), FIELD_TEXT, true},
     {"nkey", 0, FIELD_TEXT, false},
     {"sig", 0, FIELD_TEXT, false},
     {"jwt", 0, FIELD_TEXT, false},
@@ -58,13 +59,22 @@ void connect_handle(struct conn *conn, struct bytes argument)
         conn_close(conn, CONN_REASON_PROTOCOL);
         return;
     }
-    bool is_first = !conn->client.is_connected;
-    conn->client.is_connected = true;
     if (conn->net->server->options->no_header_support)
         conn->client.has_headers = false;
     conn->parser.has_headers = conn->client.has_headers;
-    if (!is_first)
+    if (conn->client.is_connected)
         conn_drop_subscriptions(conn);
+    conn->is_connecting = true;
+    if (authority_decide(conn) == AUTHORITY_ADMITTED)
+        connect_admitted(conn);
+}
+
+/* It is in; what else it said is checked after that. */
+void connect_admitted(struct conn *conn)
+{
+    bool is_first = !conn->client.is_connected;
+    conn->is_connecting = false;
+    conn->client.is_connected = true;
     if (conn->client.protocol < 0 || conn->client.protocol > 1) {
         conn_say_error(conn, "invalid client protocol");
         conn_close(conn, CONN_REASON_PROTOCOL_VERSION);

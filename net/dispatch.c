@@ -14,6 +14,7 @@
 #include "core/text.h"
 #include "net/flow.h"
 #include "net/interest.h"
+#include "net/permissions.h"
 #include "net/route.h"
 #include "net/server.h"
 #include "net/system.h"
@@ -94,11 +95,11 @@ static void on_publish(struct conn *conn, const struct operation *operation)
         conn_pause(conn, CONN_PAUSE_KV);
 
     struct parcel parcel = {*msg, operation->headers_digits, operation->total_digits};
-    bool is_taken = route_message(net, conn, msg->subject, &parcel);
+    bool is_taken = route_message(net, conn->account, conn, msg->subject, &parcel);
     flow_hold_back(net, conn);
-    if (is_taken || take != KV_NONE || msg->reply.count == 0)
+    if (take != KV_NONE || msg->reply.count == 0 || system_answer(conn, msg) || is_taken)
         return;
-    if (!system_answer(conn, msg) && conn->client.wants_no_responders)
+    if (conn->client.wants_no_responders)
         answer_nobody(conn, msg);
 }
 
@@ -117,6 +118,10 @@ static bool admit(struct conn *conn, const struct msg *msg)
     if (bytes_start_with(msg->reply, BYTES_LITERAL("$JS.ACK."))
         || bytes_start_with(msg->reply, BYTES_LITERAL("_R_."))) {
         forbid(conn, "Publish with Reply of", msg->reply, "");
+        return false;
+    }
+    if (!conn_may_publish(conn, msg->subject)) {
+        permissions_say_publish(conn, msg->subject);
         return false;
     }
     say_ok(conn);
@@ -143,7 +148,7 @@ static void forbid(struct conn *conn, const char *what, struct bytes subject, co
 static void answer_nobody(struct conn *conn, const struct msg *msg)
 {
     struct net *net = conn->net;
-    subscriptions_match(net->subscriptions, msg->reply, &net->match);
+    subscriptions_match(net_tree(net, conn->account), msg->reply, &net->match);
     const struct subscription *inbox = NULL;
     for (uint32_t i = 0; i < net->match.plain_count && inbox == NULL; i++) {
         if (net->match.plain[i]->conn == conn)
@@ -177,13 +182,20 @@ static void on_subscribe(struct conn *conn, const struct operation *operation)
         forbid(conn, "Subscription to", operation->subject, ", too many tokens");
         return;
     }
+    if (!conn_may_subscribe(conn, operation->subject, operation->queue)
+        || bytes_equal(operation->queue, BYTES_LITERAL("_sys_"))) {
+        permissions_say_subscription(conn, operation->subject, operation->queue,
+                                     (struct bytes){NULL, 0});
+        return;
+    }
     if (count_max != 0 && conn->sids.count >= count_max) {
         conn_say_error(conn, "maximum subscriptions exceeded");
         return;
     }
     if (sid_table_find(&conn->sids, operation->sid) == NULL) {
-        struct subscription *subscription = subscriptions_add(
-            net->subscriptions, conn, operation->subject, operation->queue, operation->sid);
+        struct subscription *subscription =
+            subscriptions_add(net_tree(net, conn->account), conn, operation->subject,
+                              operation->queue, operation->sid);
         sid_table_insert(&conn->sids, net->shard->heap, subscription);
         net->figures.subscriptions++;
     }

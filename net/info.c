@@ -10,6 +10,7 @@
  */
 #include <assert.h>
 
+#include "core/auth.h"
 #include "core/text.h"
 #include "net/dispatch.h"
 #include "net/server.h"
@@ -79,12 +80,16 @@ static void prepare_head(struct net *net)
     text_append_literal(head, ",\"version\":\"" PAIL_NATS_VERSION
                               "\",\"proto\":1,\"go\":\"" PAIL_GO_VERSION "\",\"host\":");
     text_append_json_string(head, host);
-    text_append_format(head, ",\"port\":%u,\"headers\":%s,\"max_payload\":%u", (unsigned)port,
-                       server->options->no_header_support ? "false" : "true",
-                       net->limits.payload_bytes_max);
-    if (server->world != NULL)
-        text_append_literal(head, ",\"jetstream\":true");
-    text_append_literal(head, ",\"client_id\":");
+    text_append_format(head, ",\"port\":%u,\"headers\":%s", (unsigned)port,
+                       server->options->no_header_support ? "false" : "true");
+}
+
+static void append_middle(const struct net *net, struct text *text)
+{
+    text_append_format(text, ",\"max_payload\":%u", net->limits.payload_bytes_max);
+    if (net->server->world != NULL)
+        text_append_literal(text, ",\"jetstream\":true");
+    text_append_literal(text, ",\"client_id\":");
 }
 
 void info_send(struct conn *conn, enum info_kind kind)
@@ -94,13 +99,21 @@ void info_send(struct conn *conn, enum info_kind kind)
     if (net->info_head.count == 0)
         prepare_head(net);
     text_append(&text, text_bytes(&net->info_head));
+    /* Whoever may come in as no_auth_user is not asked for credentials first. */
+    if (net->auth->is_required && (kind != INFO_FIRST || net->auth->no_auth_user == NULL))
+        text_append_literal(&text, ",\"auth_required\":true");
+    append_middle(net, &text);
     text_append_u64(&text, conn->cid);
     if (conn->ip[0] != '\0')
         text_append_format(&text, ",\"client_ip\":\"%s\"", conn->ip);
     if (net->is_lame_duck)
         text_append_literal(&text, ",\"ldm\":true");
-    if (kind == INFO_SECOND)
-        text_append_literal(&text, ",\"connect_info\":true,\"remote_account\":\"$G\"");
+    if (kind == INFO_SECOND) {
+        text_append_literal(&text, ",\"connect_info\":true,\"remote_account\":");
+        text_append_json_string(&text, account_name(net->server->accounts, conn->account));
+        if (conn->account == net->auth->accounts[net->auth->system].id)
+            text_append_literal(&text, ",\"acc_is_sys\":true");
+    }
     text_append_format(&text, ",\"api_lvl\":%d,\"xkey\":\"%s\"} \r\n", PAIL_API_LEVEL,
                        net->server->xkey);
     conn_say(conn, text_bytes(&text));

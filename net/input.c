@@ -12,6 +12,7 @@
 #include <errno.h>
 
 #include "core/assert.h"
+#include "net/authority.h"
 #include "net/conn.h"
 #include "net/dispatch.h"
 #include "net/websocket.h"
@@ -164,6 +165,9 @@ void conn_take(struct conn *conn, struct bytes input)
 static struct bytes consume(struct conn *conn, struct bytes input)
 {
     struct operation operation;
+    if (!conn->is_admitted && !conn->has_begun && input.count > 0
+        && !authority_begin(conn, input.data[0]))
+        return input;
     while (conn->state == CONN_OPEN && conn->pauses == 0) {
         enum parser_result result = parser_next(&conn->parser, &input, &operation);
         if (result == PARSER_NEEDS_MORE)

@@ -15,7 +15,7 @@
 
 struct change {
     uint64_t seq;
-    uint32_t count;
+    uint32_t account, count;
     uint32_t subject_count, queue_count;
     char texts[]; /* subject, queue */
 };
@@ -24,7 +24,8 @@ static void on_change(struct shard *shard, void *payload, uint32_t bytes, uint32
 static void on_ack(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
 static void release_waiting(struct net *net);
 
-void interest_tell(struct net *net, struct bytes subject, struct bytes queue, uint32_t count)
+void interest_tell(struct net *net, uint32_t account, struct bytes subject, struct bytes queue,
+                   uint32_t count)
 {
     struct shard *shard = net->shard;
     if (shard->count == 1)
@@ -36,6 +37,7 @@ void interest_tell(struct net *net, struct bytes subject, struct bytes queue, ui
             continue;
         struct change *change = mailbox_reserve(shard, i, on_change, (uint32_t)bytes);
         change->seq = net->interest.sent;
+        change->account = account;
         change->count = count;
         change->subject_count = (uint32_t)subject.count;
         change->queue_count = (uint32_t)queue.count;
@@ -51,7 +53,7 @@ static void on_change(struct shard *shard, void *payload, uint32_t bytes, uint32
     struct net *net = net_of(shard);
     ASSERT(bytes == sizeof(*change) + change->subject_count + change->queue_count);
     subscriptions_set_remote(
-        net->subscriptions, from, bytes_of(change->texts, change->subject_count),
+        net_tree(net, change->account), from, bytes_of(change->texts, change->subject_count),
         bytes_of(change->texts + change->subject_count, change->queue_count), change->count);
     net->interest.ack_due[from] = change->seq;
     net->interest.is_ack_due = true;

@@ -10,7 +10,8 @@
 #include "net/net.h"
 
 /* This shard now has `count` subscriptions of that subject and queue: tells all others. */
-void interest_tell(struct net *net, struct bytes subject, struct bytes queue, uint32_t count);
+void interest_tell(struct net *net, uint32_t account, struct bytes subject, struct bytes queue,
+                   uint32_t count);
 /* True when the others have taken over all changes up to `seq`, a value that net->interest.sent had. */
 static inline bool interest_is_shared(const struct net *net, uint64_t seq)
 {

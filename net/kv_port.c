@@ -43,9 +43,9 @@ static inline struct net *net_of_outbox(struct outbox *outbox)
 static void port_deliver(struct outbox *outbox, uint32_t account, struct bytes route,
                          const struct msg *msg)
 {
-    (void)account;
     struct parcel parcel = {.msg = *msg};
-    (void)route_message(net_of_outbox(outbox), NULL, route, &parcel); /* nobody there is fine */
+    (void)route_message(net_of_outbox(outbox), account, NULL, route,
+                        &parcel); /* nobody there is fine */
 }
 
 static void port_answer(struct outbox *outbox, const struct origin *origin, const struct msg *msg)
@@ -53,15 +53,17 @@ static void port_answer(struct outbox *outbox, const struct origin *origin, cons
     struct net *net = net_of_outbox(outbox);
     struct conn *conn = conn_find(net, origin);
     struct parcel parcel = {.msg = *msg};
-    if (conn != NULL && (has_inbox(conn, msg->subject) || find_inbox(conn, msg->subject)))
+    if (conn != NULL && conn->account == origin->account
+        && (has_inbox(conn, msg->subject) || find_inbox(conn, msg->subject)))
         route_deliver_alone(net, conn->inbox, &parcel);
     else
-        (void)route_message(net, NULL, msg->subject, &parcel); /* who asked may be gone */
+        (void)route_message(net, origin->account, NULL, msg->subject,
+                            &parcel); /* who asked may be gone */
 }
 
 static inline bool has_inbox(struct conn *conn, struct bytes reply)
 {
-    if (conn->inbox_generation != subscriptions_generation(conn->net->subscriptions))
+    if (conn->inbox_generation != subscriptions_generation(net_tree(conn->net, conn->account)))
         return false;
     struct bytes prefix = conn->inbox_prefix;
     if (reply.count <= prefix.count || memcmp(reply.data, prefix.data, prefix.count) != 0)
@@ -72,7 +74,7 @@ static inline bool has_inbox(struct conn *conn, struct bytes reply)
 /* The prefix lies in the subscription's own subject, which stays while the generation does. */
 static bool find_inbox(struct conn *conn, struct bytes reply)
 {
-    const struct subscriptions *subscriptions = conn->net->subscriptions;
+    const struct subscriptions *subscriptions = net_tree(conn->net, conn->account);
     size_t count = reply.count;
     while (count > 0 && reply.data[count - 1] != '.')
         count--;
@@ -101,8 +103,7 @@ static void port_resume(struct outbox *outbox, const struct origin *origin)
 static bool port_has_subscription(struct outbox *outbox, uint32_t account, struct bytes subject,
                                   struct bytes queue)
 {
-    (void)account;
-    return subscriptions_has(net_of_outbox(outbox)->subscriptions, subject, queue);
+    return subscriptions_has(net_tree(net_of_outbox(outbox), account), subject, queue);
 }
 
 static void take_most_queued(void *context, struct subscription *subscription)
@@ -115,9 +116,8 @@ static void take_most_queued(void *context, struct subscription *subscription)
 
 static uint64_t port_queued_bytes(struct outbox *outbox, uint32_t account, struct bytes subject)
 {
-    (void)account;
     uint64_t most = 0;
-    subscriptions_each_exact(net_of_outbox(outbox)->subscriptions, subject, take_most_queued,
+    subscriptions_each_exact(net_tree(net_of_outbox(outbox), account), subject, take_most_queued,
                              &most);
     return most;
 }

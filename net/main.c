@@ -35,12 +35,13 @@ int main(int argc, char **argv)
     if (next == OPTIONS_START) {
         if (reload_open_diag(options) == STATUS_OK) {
             exit_code = server_run(options);
+            options->auth = NULL;
         } else {
             fprintf(stderr, "error opening file: open %s: %s\n", options->log_file,
                     strerrordesc_np(errno));
             exit_code = 1;
         }
     }
-    free(options);
+    options_free(options);
     return exit_code;
 }

@@ -37,11 +37,29 @@ struct net *net_create(struct shard *shard, struct server *server)
     for (unsigned i = 0; i < CONN_LIST_COUNT; i++)
         net->queues[i].tail = &net->queues[i].head;
     output_pool_init(&net->pool, shard->heap);
-    struct subscriptions_observer observer = {net, on_local_change, on_presence_change};
-    net->subscriptions = subscriptions_create(shard->heap, shard->index, &observer);
+    net->auth = server->auth;
+    (void)net_make_tree(net, ACCOUNT_GLOBAL);
     kv_port_init(net);
     shard->rooms[SHARD_ROOM_NET] = net;
     return net;
+}
+
+struct subscriptions *net_make_tree(struct net *net, uint32_t account)
+{
+    struct heap *heap = net->shard->heap;
+    ASSERT_ON_SHARD(net->shard);
+    if (account >= net->tree_count) {
+        uint32_t count = account + 1;
+        net->trees = heap_resize(heap, net->trees, count * sizeof(*net->trees));
+        while (net->tree_count < count)
+            net->trees[net->tree_count++] = NULL;
+    }
+    struct account_tree *tree = heap_alloc(heap, sizeof(*tree));
+    struct subscriptions_observer observer = {tree, on_local_change, on_presence_change};
+    *tree = (struct account_tree){net, account,
+                                  subscriptions_create(heap, net->shard->index, &observer)};
+    net->trees[account] = tree;
+    return tree->subscriptions;
 }
 
 /* The shard takes no more turns: what is still open is dropped where it stands. */
@@ -55,7 +73,12 @@ void net_destroy(struct net *net)
         if (net->slots[i].conn != NULL)
             conn_abandon(net->slots[i].conn);
     }
-    subscriptions_destroy(net->subscriptions);
+    for (uint32_t i = 0; i < net->tree_count; i++) {
+        if (net->trees[i] != NULL)
+            subscriptions_destroy(net->trees[i]->subscriptions);
+        heap_free(net->trees[i]);
+    }
+    heap_free(net->trees);
     match_fini(&net->match);
     output_pool_fini(&net->pool);
     heap_free(net->slots);
@@ -66,15 +89,17 @@ void net_destroy(struct net *net)
 
 static void on_local_change(void *context, struct bytes subject, struct bytes queue, uint32_t count)
 {
-    interest_tell(context, subject, queue, count);
+    const struct account_tree *tree = context;
+    interest_tell(tree->net, tree->account, subject, queue, count);
 }
 
 static void on_presence_change(void *context, struct bytes subject, struct bytes queue,
                                bool is_present)
 {
-    struct net *net = context;
+    const struct account_tree *tree = context;
+    struct net *net = tree->net;
     if (net->kv != NULL)
-        kv_on_interest(net->kv, ACCOUNT_GLOBAL, subject, queue, is_present);
+        kv_on_interest(net->kv, tree->account, subject, queue, is_present);
 }
 
 /* ---- phases ---- */
@@ -107,7 +132,10 @@ void net_output_phase(struct shard *shard, void *context)
         conn_flush(conn);
     interest_acknowledge(net);
     flow_tell_taken(net);
-    subscriptions_sweep(net->subscriptions);
+    for (uint32_t i = 0; i < net->tree_count; i++) {
+        if (net->trees[i] != NULL)
+            subscriptions_sweep(net->trees[i]->subscriptions);
+    }
     free_buried(net);
     publish_figures(net);
     net->output_done_ns = shard_now_ns(shard);

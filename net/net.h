@@ -20,6 +20,7 @@
 #include "net/output.h"
 #include "net/subscriptions.h"
 
+struct auth;
 struct conn;
 struct server;
 
@@ -96,12 +97,15 @@ struct net {
     struct server *server; /* shares, see there */
     struct kv *kv;         /* borrows; NULL: JetStream is off */
     struct limits limits;
-    struct text info_head;               /* of INFO, up to the client's id; made when it is empty */
-    struct outbox outbox;                /* what kv speaks to */
-    struct subscriptions *subscriptions; /* owns */
-    struct match match;                  /* scratch of the route in progress */
-    bool is_routing;                     /* it is in use */
-    struct subscription *exhausted;      /* these have reached their max: removed after the loops */
+    struct text info_head;       /* of INFO, up to the client's id; made when it is empty */
+    const struct auth *auth;     /* shares: who may come in; changed by authority_swap */
+    struct op password_op;       /* net/password.c: a hash has been worked out */
+    struct outbox outbox;        /* what kv speaks to */
+    struct account_tree **trees; /* owns: the subscriptions of each account, by its number */
+    uint32_t tree_count;
+    struct match match;             /* scratch of the route in progress */
+    bool is_routing;                /* it is in use */
+    struct subscription *exhausted; /* these have reached their max: removed after the loops */
     uint32_t
         stall_ms; /* for how long its publisher should wait; set by the route, taken by who routed */
     bool is_flow_full; /* the message just routed goes to a shard that does not keep up */
@@ -125,6 +129,22 @@ struct net {
     bool is_stop_reported;
     uint64_t stop_deadline_ns;
 };
+
+/* The subscriptions of one account on this shard. */
+struct account_tree {
+    struct net *net;
+    uint32_t account;
+    struct subscriptions *subscriptions; /* owns */
+};
+
+/* Makes it when it is the first time. */
+struct subscriptions *net_make_tree(struct net *net, uint32_t account);
+static inline struct subscriptions *net_tree(struct net *net, uint32_t account)
+{
+    if (account < net->tree_count && net->trees[account] != NULL)
+        return net->trees[account]->subscriptions;
+    return net_make_tree(net, account);
+}
 
 struct net *net_create(struct shard *shard, struct server *server);
 void net_destroy(struct net *net);

@@ -21,6 +21,7 @@
 #include "core/config.h"
 #include "core/diag.h"
 #include "core/mailbox.h"
+#include "net/authority.h"
 #include "net/conn.h"
 #include "net/dispatch.h"
 #include "net/files.h"
@@ -63,14 +64,15 @@ void reload_read(struct server *server, struct options *current)
     if (is_good) {
         say_lines("Reloaded: ", &changes);
         *current = *next;
-        free((void *)(uintptr_t)shared_swap(&server->reloaded, (uintptr_t)next));
+        current->auth = NULL; /* shard 0 takes it over with the rest */
+        options_free((void *)(uintptr_t)shared_swap(&server->reloaded, (uintptr_t)next));
         signals_tell_shards(server, CONTROL_RELOAD);
         diag_info("Reloaded server configuration (%s)", current->config_digest);
     } else {
         while (why.count > 0 && why.data[why.count - 1] == '\n')
             why.count--;
         diag_error("Failed to reload server configuration: %.*s", (int)why.count, why.data);
-        free(next);
+        options_free(next);
     }
     text_free(&why);
     text_free(&changes);
@@ -157,9 +159,15 @@ void reload_take(struct net *net)
     struct options *next = (void *)(uintptr_t)shared_swap(&server->reloaded, 0);
     ASSERT(net->shard->index == 0);
     if (next == NULL || server->is_stopping) { /* a later reload was taken together with this */
-        free(next);
+        options_free(next);
         return;
     }
+    if (!authority_swap(net, next->auth)) {
+        diag_error("Failed to reload server configuration: there are too many accounts");
+        options_free(next);
+        return;
+    }
+    next->auth = NULL;
     struct options *before = server->live;
     bool has_moved = strcmp(before->ports_file_dir, next->ports_file_dir) != 0;
     if (has_moved)

@@ -15,6 +15,7 @@
 #include "core/assert.h"
 #include "core/mailbox.h"
 #include "net/flow.h"
+#include "net/permissions.h"
 #include "net/trace.h"
 
 enum { HOPS_MAX = 4 };
@@ -22,6 +23,7 @@ enum { HOPS_MAX = 4 };
 /* What is being routed. */
 struct route {
     struct net *net;
+    uint32_t account;
     uint64_t muted_cid;   /* this connection gets nothing (echo off); 0: all do */
     struct bytes subject; /* to be matched; nearly always the message's */
     const struct parcel *parcel;
@@ -34,6 +36,7 @@ struct route {
 struct passed {
     uint64_t muted_cid;
     struct origin origin;
+    uint32_t account;
     uint32_t route_count, queue_count;
     uint32_t subject_count, reply_count, headers_count, payload_count;
     uint8_t headers_digits_count, total_digits_count;
@@ -56,11 +59,12 @@ static void pass_on(const struct route *route, uint32_t shard_index, bool is_pla
 static void on_passed(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
 static void expire_exhausted(struct net *net);
 
-bool route_message(struct net *net, const struct conn *from, struct bytes route_subject,
-                   const struct parcel *parcel)
+bool route_message(struct net *net, uint32_t account, const struct conn *from,
+                   struct bytes route_subject, const struct parcel *parcel)
 {
     struct route route = {
         .net = net,
+        .account = account,
         .muted_cid = from != NULL && !from->client.has_echo ? from->cid : 0,
         .subject = route_subject,
         .parcel = parcel,
@@ -69,7 +73,7 @@ bool route_message(struct net *net, const struct conn *from, struct bytes route_
     flow_begin(net);
     if (from != NULL)
         route.origin = from->origin;
-    subscriptions_match(net->subscriptions, route_subject, &net->match);
+    subscriptions_match(net_tree(net, account), route_subject, &net->match);
     if (net->match.plain_count == 0 && net->match.group_count == 0 && net->match.remotes == 0)
         return false;
     net->is_routing = true;
@@ -94,18 +98,24 @@ static bool route_here_and_there(struct route *route)
     return is_taken;
 }
 
-bool route_deliver(struct net *net, struct subscription *subscription, const struct parcel *parcel)
+bool route_deliver(struct net *net, struct subscription *subscription, struct bytes route,
+                   const struct parcel *parcel)
 {
     struct conn *conn = subscription->conn;
     if (conn->state != CONN_OPEN || (conn->lists & (1u << CONN_LIST_CONDEMNED)) != 0)
         return false;
     if (subscription->max != 0 && subscription->delivered_count >= subscription->max)
         return false;
+    if (conn->has_deny_filter && !permissions_deliver(conn, route))
+        return false;
     subscription->delivered_count++;
     if (subscription->delivered_count == subscription->max) {
         subscription->next = net->exhausted;
         net->exhausted = subscription;
     }
+    if (conn->permissions != NULL && conn->permissions->has_responses
+        && parcel->msg.reply.count > 0)
+        permissions_note_reply(conn, parcel->msg.reply);
     if (trace_is_on())
         trace_message(conn, parcel, subscription_sid(subscription), conn->client.has_headers);
     encode_message(&conn->output, &net->pool, parcel, subscription_sid(subscription),
@@ -124,7 +134,8 @@ void route_deliver_alone(struct net *net, struct subscription *subscription,
                          const struct parcel *parcel)
 {
     ASSERT(!net->is_routing);
-    (void)route_deliver(net, subscription, parcel); /* a full one takes nothing: at most once */
+    (void)route_deliver(net, subscription, parcel->msg.subject,
+                        parcel); /* a full one takes nothing: at most once */
     if (net->exhausted != NULL)
         expire_exhausted(net);
 }
@@ -149,7 +160,7 @@ static bool deliver_plain(struct route *route)
     for (uint32_t i = 0; i < match->plain_count; i++) {
         struct subscription *subscription = match->plain[i];
         if (subscription->conn->cid != route->muted_cid)
-            is_taken |= route_deliver(route->net, subscription, route->parcel);
+            is_taken |= route_deliver(route->net, subscription, route->subject, route->parcel);
     }
     return is_taken;
 }
@@ -217,7 +228,7 @@ static bool offer(struct route *route, struct bytes name, uint32_t place, bool i
         if (place < group->member_count) {
             struct subscription *member = group->members[place];
             return member->conn->cid != route->muted_cid
-                   && route_deliver(route->net, member, route->parcel);
+                   && route_deliver(route->net, member, route->subject, route->parcel);
         }
         place -= group->member_count;
         for (uint32_t shard = 0; !is_local_only && shard < SHARD_COUNT_MAX; shard++) {
@@ -250,6 +261,7 @@ static void pass_on(const struct route *route, uint32_t shard_index, bool is_pla
     struct passed head = {
         .muted_cid = route->muted_cid,
         .origin = route->origin,
+        .account = route->account,
         .route_count = (uint32_t)route->subject.count,
         .queue_count = (uint32_t)queue.count,
         .subject_count = (uint32_t)msg->subject.count,
@@ -310,13 +322,14 @@ static void on_passed(struct shard *shard, void *payload, uint32_t bytes, uint32
     parcel.msg.payload = get(&at, passed->payload_count);
     struct route route = {
         .net = net,
+        .account = passed->account,
         .muted_cid = passed->muted_cid,
         .subject = route_subject.count > 0 ? route_subject : parcel.msg.subject,
         .parcel = &parcel,
         .hops = passed->hops + 1u,
     };
     ASSERT(!net->is_routing);
-    subscriptions_match(net->subscriptions, route.subject, &net->match);
+    subscriptions_match(net_tree(net, passed->account), route.subject, &net->match);
     net->is_routing = true;
     if (passed->is_plain)
         (void)deliver_plain(&route); /* who asked has counted this shard as taken */

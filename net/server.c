@@ -18,11 +18,13 @@
 #include <unistd.h>
 
 #include "core/assert.h"
+#include "core/auth.h"
 #include "core/diag.h"
 #include "core/hash.h"
 #include "core/text.h"
 #include "net/files.h"
 #include "net/lame_duck.h"
+#include "net/password.h"
 #include "net/reload.h"
 #include "net/signals.h"
 #include "store/store.h"
@@ -65,6 +67,7 @@ int server_run(const struct options *options)
     *current = *live = *options;
     server_init(server, options);
     server->live = live;
+    current->auth = live->auth = NULL; /* the server's */
     bool is_started = server_start(server, &directory);
     if (is_started) {
         signals_wait_for_end(server, current);
@@ -78,7 +81,10 @@ int server_run(const struct options *options)
         if (server->control_sockets[i] != IO_FILE_NONE)
             (void)close(server->control_sockets[i]);
     }
-    free((void *)(uintptr_t)shared_swap(&server->reloaded, 0));
+    options_free((void *)(uintptr_t)shared_swap(&server->reloaded, 0));
+    passwords_destroy(server->passwords);
+    auth_free(server->auth);
+    accounts_destroy(server->accounts);
     free(server->live);
     free(current);
     free(server);
@@ -89,6 +95,13 @@ static void server_init(struct server *server, const struct options *options)
 {
     memset(server, 0, sizeof(*server));
     server->options = options;
+    server->accounts = accounts_create();
+    server->auth = options->auth;
+    struct text why = {0};
+    if (server->auth == NULL && auth_read(options, NULL, &server->auth, &why, &why) != STATUS_OK)
+        ASSERT(false); /* flags alone are never wrong */
+    text_free(&why);
+    server->passwords = passwords_create();
     server->shard_count = options->shard_count != 0 ? options->shard_count : shard_count_default();
     server->subscription_count_max = options->subscription_count_max;
     server->pending_bytes_max = options->pending_bytes_max;
@@ -115,6 +128,11 @@ static bool server_start(struct server *server, struct store_directory **directo
     hash_seed_set(io_random(io));
     server_info_init(server, io);
     server->start_wall_ns = server->config_load_wall_ns = io_wall_ns(io);
+    if (!auth_bind(server->auth, server->accounts, server->options->jetstream)) {
+        diag_line(DIAG_FATAL, "There are too many accounts");
+        io_destroy(io);
+        return false;
+    }
     say_who(server);
     bool is_good = pid_file_write(server->options);
     if (!is_good)
@@ -147,6 +165,8 @@ static void say_who(const struct server *server)
     diag_info("  Name:     %s", server->name);
     diag_info("  ID:       %s", server->id);
     diag_info("  Shards:   %u", server->shard_count);
+    if (server->auth->has_plain)
+        diag_warn("Plaintext passwords detected, use bcrypt");
     if (options->config_file[0] != '\0')
         diag_info("Using configuration file: %s (%s)", options->config_file,
                   options->config_digest);
@@ -208,6 +228,7 @@ static bool open_store(struct server *server, struct io *io, struct store_direct
     struct kv_options kv_options = {
         .server_name = server->name,
         .shard_count = server->shard_count,
+        .accounts = server->accounts,
         .payload_bytes_max = server->options->payload_bytes_max,
         .is_strict = server->options->strict,
         .store = options,

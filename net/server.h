@@ -62,7 +62,10 @@ struct server {
     char id[SERVER_KEY_BYTES], xkey[SERVER_KEY_BYTES];
     const char *name;
     uint64_t start_wall_ns;
-    struct kv_world *world; /* NULL: JetStream is off */
+    struct kv_world *world;      /* NULL: JetStream is off */
+    struct accounts *accounts;   /* owns */
+    struct passwords *passwords; /* owns */
+    struct auth *auth; /* owns; shard 0 changes it, the others have net->auth (net/authority.c) */
 
     /* Shard 0's alone. */
     struct options *live; /* owns; as the last reload left them */
@@ -102,7 +105,7 @@ uint16_t monitor_port(const struct monitor *monitor);
 /* Sums of all shards' figures. */
 void server_figures(const struct server *server, struct net_figures *figures_out);
 
-/* Runs until a signal ends it; the exit code. */
+/* Runs until a signal ends it; the exit code. Takes over options->auth. */
 int server_run(const struct options *options);
 
 /* ---- the end (net/stop.c) ---- */

@@ -6,6 +6,7 @@
 #include "net/system.h"
 
 #include "core/text.h"
+#include "net/authority.h"
 #include "net/route.h"
 #include "net/server.h"
 
@@ -29,10 +30,12 @@ bool system_answer(struct conn *conn, const struct msg *msg)
         return false;
     struct text text = {.data = NULL};
     append_server(&text, conn->net);
-    text_append_literal(&text,
-                        ",\"data\":{\"user\":\"\",\"account\":\"$G\",\"account_name\":\"$G\"}}");
+    text_append_literal(&text, ",\"data\":");
+    authority_append_info(&text, conn);
+    text_append_literal(&text, "}");
     struct parcel parcel = {.msg = {.subject = msg->reply, .payload = text_bytes(&text)}};
-    (void)route_message(conn->net, NULL, msg->reply, &parcel); /* who asked may be gone */
+    (void)route_message(conn->net, conn->account, NULL, msg->reply,
+                        &parcel); /* who asked may be gone */
     text_free(&text);
     return true;
 }

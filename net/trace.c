@@ -4,6 +4,7 @@
 #include "net/trace.h"
 
 #include <inttypes.h>
+#include <strings.h>
 
 #include "core/json.h"
 #include "core/text.h"
@@ -59,7 +60,7 @@ static bool is_secret(struct bytes name)
 {
     static const char *const secrets[] = {"pass", "auth_token", "sig", "nkey", "jwt"};
     for (unsigned i = 0; i < COUNT_OF(secrets); i++) {
-        if (bytes_equal(name, bytes_of_text(secrets[i])))
+        if (strlen(secrets[i]) == name.count && strncasecmp(secrets[i], name.data, name.count) == 0)
             return true;
     }
     return false;

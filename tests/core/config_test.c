@@ -407,7 +407,7 @@ Test(config, tells_wrong_keys_and_values)
         {"ping_interval: \"\"",
          "x.conf:1:0: error parsing ping_interval: time: invalid duration \"\"\n"},
         {"tls {}", "x.conf:1:0: pail does not support 'tls' yet\n"},
-        {"\n\nAccounts {}", "x.conf:3:1: pail does not support 'accounts' yet\n"},
+        {"\n\nMappings {}", "x.conf:3:1: pail does not support 'mappings' yet\n"},
         {"jetstream { domain: hub }",
          "x.conf:1:12: pail does not support 'jetstream.domain' yet\n"},
         {"jetstream { strict: 1 }", "x.conf:1:12: Expected 'true' or 'false' for bool value\n"},
