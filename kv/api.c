@@ -17,6 +17,7 @@
 #include "kv/query.h"
 #include "kv/restore.h"
 #include "kv/snapshot.h"
+#include "kv/stream_source_config.h"
 #include "kv/version.h"
 
 typedef void endpoint_fn(struct request *request);
@@ -169,13 +170,28 @@ static bool has_empty_token(struct bytes subject)
     return memmem(subject.data, subject.count, "..", 2) != NULL;
 }
 
+/* The stream itself, or, where it does not answer, a mirror of it that does so in its place. */
+static struct stream *direct_stream(const struct kv *kv, uint32_t account, struct bytes name)
+{
+    struct stream *stream = stream_by_name(&kv->streams, account, name);
+    if (stream != NULL && stream->is_visible && stream->config.allow_direct)
+        return stream;
+    for (uint32_t i = 0; i < kv->streams.by_id_capacity; i++) {
+        stream = kv->streams.by_id[i];
+        if (stream != NULL && stream->is_visible && stream->config.mirror_direct
+            && stream->account == account && stream->config.mirror != NULL
+            && bytes_equal(text_bytes(&stream->config.mirror->name), name))
+            return stream;
+    }
+    return NULL;
+}
+
 static enum kv_take api_direct_get(struct kv *kv, const struct origin *origin,
                                    const struct msg *msg, struct bytes rest)
 {
     struct bytes stream_name = take_token(&rest);
-    struct stream *stream = stream_by_name(&kv->streams, origin->account, stream_name);
-    if (stream == NULL || !stream->is_visible || !stream->config.allow_direct
-        || !account_is_enabled(kv, origin->account)
+    struct stream *stream = direct_stream(kv, origin->account, stream_name);
+    if (stream == NULL || !account_is_enabled(kv, origin->account)
         || (rest.count == 0 && msg->subject.data[msg->subject.count - 1] == '.')
         || (rest.count > 0 && has_empty_token(rest)))
         return KV_NONE;

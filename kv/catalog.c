@@ -8,6 +8,7 @@
 #include "kv/account.h"
 #include "kv/directory.h"
 #include "kv/info.h"
+#include "kv/stream_graph.h"
 
 /* Sent to the home shard; reply, stream name and payload follow. */
 struct operation_message {
@@ -174,10 +175,12 @@ static bool create_check(struct operation *operation, struct api_failure *failur
     if (config->first_seq > ORDER_SEQ_MAX)
         return api_fail(failure, API_STREAM_INVALID_CONFIG,
                         "first sequence must not be above 2^55");
-    if (config->mirror_direct)
+    if (config->mirror_direct && config->mirror == NULL)
         return api_fail(failure, API_STREAM_INVALID_CONFIG,
                         "stream has no mirror but does have mirror direct");
-    return stream_config_check(config, failure);
+    return stream_config_check(config, failure)
+           && stream_graph_check(config, &operation->catalog->kv->streams,
+                                 operation->request->origin.account, failure);
 }
 
 static void create_run(struct operation *operation)

@@ -7,6 +7,7 @@
 
 #include "core/diag.h"
 #include "kv/directory.h"
+#include "kv/source_state.h"
 #include "kv/stripe.h"
 
 /* In the log, before the configuration's JSON. */
@@ -163,5 +164,7 @@ void catalog_restate(struct kv *kv, uint32_t stream_id)
     if (status == STATUS_OK)
         status = stripe_state_evictions(stream->stripe);
     if (status == STATUS_OK)
-        (void)!stripe_write_state(stream->stripe, NULL);
+        status = stripe_write_state(stream->stripe, NULL);
+    if (status == STATUS_OK)
+        (void)!source_state_write(stream);
 }

@@ -13,6 +13,7 @@
 #include "kv/catalog_room.h"
 #include "kv/directory.h"
 #include "kv/restore.h"
+#include "kv/stream_graph.h"
 
 /* ---- RESTORE ---- */
 
@@ -57,7 +58,8 @@ static bool restore_check(struct operation *operation, struct api_failure *failu
         return api_fail(failure, API_STREAM_MISMATCH, NULL);
     if (memchr(name.data, '\\', name.count) != NULL || memchr(name.data, '/', name.count) != NULL)
         return api_fail(failure, API_STREAM_NAME_PATH, NULL);
-    if (!stream_config_check(config, failure))
+    if (!stream_config_check(config, failure)
+        || !stream_graph_check(config, &kv->streams, request->origin.account, failure))
         return false;
     if (config->replicas > 1)
         return api_fail(failure, API_REPLICAS_NOT_SUPPORTED, NULL);

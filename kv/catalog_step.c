@@ -6,6 +6,7 @@
 #include "kv/catalog_room.h"
 
 #include "kv/consumer.h"
+#include "kv/follow.h"
 #include "kv/gathering.h"
 #include "kv/pin.h"
 #include "kv/stripe.h"
@@ -109,6 +110,7 @@ static void step_configure(struct stream *stream, const struct step_message *mes
 {
     struct kv *kv = stream->kv;
     stream_reconfigure(stream, config);
+    follows_configure(stream);
     if (stream->stripe == NULL) {
         step_answer(kv, message->gather, from);
         return;
@@ -128,6 +130,7 @@ static void step_close(struct stream *stream, struct gather *gather, uint32_t fr
     stream->is_closing = true;
     while (stream->feed != NULL && stream->feed->consumers != NULL)
         consumer_destroy(stream->feed->consumers);
+    follows_on_closing(stream);
     if (stream->stripe != NULL)
         pins_drop(stream->stripe);
     stream_release_waits(stream);
@@ -210,6 +213,7 @@ void catalog_on_step(struct shard *shard, void *payload, uint32_t bytes, uint32_
         break;
     case STEP_SHOW:
         stream->is_visible = true;
+        follows_on_shown(stream);
         step_answer(kv, message->gather, from);
         break;
     case STEP_CONFIGURE:

@@ -2,6 +2,7 @@
  * kv/catalog_update.c: changing a stream's configuration.
  */
 #include "kv/catalog_room.h"
+#include "kv/stream_graph.h"
 
 #include "kv/account.h"
 
@@ -101,7 +102,8 @@ void operation_update(struct operation *operation)
     struct stream_config *config = &operation->config;
     struct request *request = operation->request;
     struct api_failure failure = {0};
-    if (!stream_config_check(config, &failure)) {
+    if (!stream_config_check(config, &failure)
+        || !stream_graph_check(config, &catalog->kv->streams, request->origin.account, &failure)) {
         operation_fail(operation, &failure);
         return;
     }

@@ -9,6 +9,7 @@
 #include "kv/feed.h"
 
 #include "kv/consumer.h"
+#include "kv/follower.h"
 #include "kv/room.h"
 
 struct feed_message { /* crosses shards; then a feed_record, or removed sequences */
@@ -103,6 +104,7 @@ struct feed *feed_of(struct stream *stream)
 void feed_destroy(struct feed *feed)
 {
     ASSERT(feed->consumers == NULL);
+    ASSERT(feed->followers == NULL);
     for (uint32_t i = 0; i < feed->count; i++)
         feed_record_release(feed->heap[i]);
     heap_free(feed->heap);
@@ -120,7 +122,7 @@ static void feed_on_unregister(struct shard *shard, void *payload, uint32_t byte
 
 void feed_end_if_idle(struct stream *stream)
 {
-    if (stream->feed == NULL || stream->feed->consumers != NULL)
+    if (stream->feed == NULL || stream->feed->consumers != NULL || stream->feed->followers != NULL)
         return;
     struct feed_message message = {.stream_id = stream->id};
     for (uint32_t i = 0; i < stream->stripe_count; i++)
@@ -175,6 +177,9 @@ void feed_advance(struct feed *feed, uint64_t watermark)
         for (struct consumer *consumer = feed->consumers; consumer != NULL;
              consumer = consumer_next(consumer))
             consumer_on_record(consumer, record);
+        for (struct follower *follower = feed->followers; follower != NULL;
+             follower = follower_next(follower))
+            follower_on_record(follower, record);
         feed_record_release(record);
     }
     struct consumer *consumer = feed->consumers;
@@ -182,6 +187,12 @@ void feed_advance(struct feed *feed, uint64_t watermark)
         struct consumer *next = consumer_next(consumer);
         consumer_pump(consumer);
         consumer = next;
+    }
+    struct follower *follower = feed->followers;
+    while (follower != NULL) {
+        struct follower *next = follower_next(follower);
+        follower_pump(follower);
+        follower = next;
     }
 }
 

@@ -15,6 +15,7 @@
 #include "kv/stripe.h"
 
 struct consumer;
+struct follower;
 
 /* A record on a consumer's shard. Owned by its references (all on one shard). */
 struct feed_record {
@@ -55,6 +56,7 @@ struct feed {
     struct stream *stream;      /* borrows */
     uint32_t generation;        /* of the registration with the stripes */
     struct consumer *consumers; /* list; each owned by kv's consumer table */
+    struct follower *followers; /* list; each owned by its follow */
     uint64_t advanced_upto;     /* the last watermark handed out */
     struct feed_record **heap; /* owns: offered, not yet covered by the watermark; smallest first */
     uint32_t count, capacity;

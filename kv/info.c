@@ -86,6 +86,7 @@ void info_append_stream(struct text *text, const struct stream *stream,
                                 bytes_of_text(kv_world_options(stream->kv->world)->server_name));
         text_append_literal(text, "}");
     }
+    text_append(text, text_bytes(&state->follows));
     text_append_literal(text, ",");
     append_time_member(text, "ts", shard_wall_ns(stream->kv->shard));
 }

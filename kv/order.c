@@ -98,6 +98,22 @@ uint64_t order_take_if(struct order *order, struct taken *taken, struct shard *s
     return expected + 1;
 }
 
+bool order_take_at(struct order *order, struct taken *taken, struct shard *shard, uint64_t seq,
+                   uint64_t *index_out)
+{
+    order_lower_floor(order, taken, shard);
+    uint64_t next = shared_load_seq_cst(&order->next);
+    while (next <= seq && !shared_swap_if(&order->next, next, seq + 1))
+        next = shared_load_seq_cst(&order->next); /* a purge beyond the end */
+    if (next > seq) {
+        if (taken->first == taken->end)
+            shared_store_seq_cst(&order->shards[shard->index].floor, ORDER_INFINITY);
+        return false;
+    }
+    *index_out = taken_add(taken, shard->heap, seq);
+    return true;
+}
+
 void order_routed(struct order *order, const struct shard *shard)
 {
     shared_store_release(&order->shards[shard->index].routing, ORDER_INFINITY);

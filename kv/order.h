@@ -74,6 +74,12 @@ uint64_t order_take(struct order *order, struct taken *taken, struct shard *shar
 /* As order_take, but only if the stream's last sequence is exactly `expected`; else 0. */
 uint64_t order_take_if(struct order *order, struct taken *taken, struct shard *shard,
                        uint64_t expected, uint64_t *index_out);
+/*
+ * Takes exactly this sequence; those below that were not given out are left out. False: it was given out already. For a stream whose
+ * sequences only this shard takes.
+ */
+bool order_take_at(struct order *order, struct taken *taken, struct shard *shard, uint64_t seq,
+                   uint64_t *index_out);
 void order_routed(struct order *order, const struct shard *shard);
 /* The sequence taken under this index is durable, or burnt. True when the floor rose. */
 bool order_done(struct order *order, struct taken *taken, const struct shard *shard,

@@ -18,6 +18,7 @@ struct put {
     struct put *next; /* in the pool */
     struct stripe *stripe;
     struct origin origin;
+    struct put_sink *sink; /* borrows; or NULL */
     uint64_t seq, time_ns, taken_index, previous_seq;
     uint32_t from, flags, message_bytes, flight_home;
     struct put_flight *flight;
@@ -141,6 +142,7 @@ void put_apply(struct stripe *stripe, const struct put_view *view, uint64_t seq,
     put->wait.on_durable = put_on_durable;
     put->stripe = stripe;
     put->origin = view->request->origin;
+    put->sink = view->request->sink;
     put->seq = seq;
     put->time_ns = view->request->time_ns;
     put->taken_index = taken_index;
@@ -245,6 +247,7 @@ static void put_finish(struct put *put)
     bool is_report_later = others != 0 || taker != put->from;
     struct put_result result = {
         .origin = put->origin,
+        .sink = put->sink,
         .stream_id = stripe->stream->id,
         .reply_bytes = put->reply_bytes,
         .flight = put->flight,

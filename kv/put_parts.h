@@ -14,6 +14,7 @@
 #define PUT_READ_AGAIN (PUT_EXPECTS_LAST | PUT_HAS_ID | PUT_EXPECTS_ID | PUT_HAS_FAULT)
 
 struct put_flight;
+struct put_sink;
 
 /* Crosses shards; reply, subject, headers and value follow it. */
 struct put_request {
@@ -24,7 +25,9 @@ struct put_request {
     uint32_t conn_shard;
     uint32_t flight_home;
     struct put_flight *flight; /* flight_home's: to be told how the put ends; or NULL */
-    uint64_t seq;              /* 0: the stripe takes it */
+    struct put_sink
+        *sink;    /* of a message that another stream gave; then conn_shard is the stripe's */
+    uint64_t seq; /* 0: the stripe takes it */
     uint64_t taken_index;
     uint64_t time_ns;
     uint64_t expected_key, expected_last;
@@ -61,6 +64,7 @@ struct put_result {
     uint32_t reply_bytes, words_bytes;
     uint32_t flight_home;
     struct put_flight *flight; /* ends with a final result; or NULL */
+    struct put_sink *sink;     /* hears of it instead of a connection; or NULL */
     uint64_t time_ns;          /* of what was stored */
     uint64_t seq;              /* of an ack; or the number of a refusal */
     uint64_t taken_index;      /* to be reported done, or PUT_NOT_TAKEN */

@@ -6,6 +6,7 @@
  * Runs on: put_refuse_at_stripe on the stripe's shard, the rest on the connection's.
  */
 #include "kv/put.h"
+#include "kv/put_given.h"
 #include "kv/put_parts.h"
 
 /* A refusal that waits for the state it names. */
@@ -132,7 +133,10 @@ static void result_take(struct kv *kv, const struct put_result *result, struct b
     kv->put_bytes_outstanding -= result->message_bytes;
     if (kv->waiting.count > 0)
         shard_stay_awake(kv->shard); /* put_phase may let them go on */
-    result_answer(kv, result, reply, words);
+    if (result->sink != NULL)
+        result->sink->on_stored(result->sink);
+    else
+        result_answer(kv, result, reply, words);
 }
 
 static void put_on_result(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
@@ -183,6 +187,7 @@ struct put_result put_result_of(const struct put_view *view)
 {
     return (struct put_result){
         .origin = view->request->origin,
+        .sink = view->request->sink,
         .stream_id = view->request->stream_id,
         .reply_bytes = (uint32_t)view->reply.count,
         .flight = view->request->flight,

@@ -8,6 +8,7 @@
 
 #include "core/hash.h"
 #include "kv/gathering.h"
+#include "kv/source_state.h"
 #include "kv/stripe.h"
 
 struct block_question { /* then the block, or nothing */
@@ -86,6 +87,8 @@ static enum status enter(struct job *job, const struct record *record)
     };
     stripe_put_message(stripe, key, hash_bytes(key.data, key.count), &message, &previous,
                        &job->removed);
+    if (record->headers.count > 0 && stripe->stream->prefix.count == 0)
+        source_state_replay_message(stripe->stream, record->headers);
     return STATUS_OK;
 }
 

@@ -27,6 +27,7 @@ struct recovery;
 struct gathering;
 struct sweep;
 struct sweep_agent;
+struct follow;
 struct snapshot;
 struct restore;
 
@@ -43,6 +44,7 @@ enum {
     KV_RECORD_REMOVED = 6,          /* one message */
     KV_RECORD_CONSUMER = 7,         /* home's log: a consumer that outlives the process */
     KV_RECORD_CONSUMER_DELETED = 8, /* home's log */
+    KV_RECORD_SOURCES = 16,         /* its stripe's log: how far a stream has taken its sources */
     KV_RECORD_MESSAGE_KEEP =
         64, /* + n, 1 <= n <= KV_RECORD_KEEP_MAX: a message of a stream that kept n a key then */
     KV_RECORD_KEEP_MAX = 128,      /* a stream that keeps more, or all, writes KV_RECORD_MESSAGE */
@@ -86,6 +88,7 @@ struct kv {
     struct shard_deferred after_publish;
 
     struct gathering *gathering; /* owns; kv/gathering.c */
+    struct follow *follows;      /* owns; kv/follow.c: of streams whose stripe is here */
 
     /* kv/put_ids.c */
     uint64_t id_bytes;   /* what message ids cost on this shard */

@@ -7,6 +7,7 @@
 #include "core/subject.h"
 #include "kv/feed.h"
 #include "kv/room.h"
+#include "kv/source_state.h"
 #include "kv/stream_source_config.h"
 #include "kv/stripe.h"
 #include "kv/subject_map.h"
@@ -322,6 +323,7 @@ void stream_destroy(struct stream *stream)
         feed_destroy(stream->feed);
     if (stream->stripe != NULL)
         stripe_destroy(stream->stripe);
+    source_state_free(stream);
     taken_free(&stream->taken);
     subject_map_free(stream->transform);
     subject_map_free(stream->republish);

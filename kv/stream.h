@@ -14,6 +14,8 @@ struct feed;
 struct stripe;
 struct stream;
 struct subject_map;
+struct follow;
+struct source_state;
 
 /* Something that goes on when the stream's watermark has reached a sequence. */
 struct watermark_wait {
@@ -41,7 +43,9 @@ struct stream {
     struct taken taken;    /* owns: sequences this shard took */
     struct stripe *stripe; /* owns; NULL when this shard has no keys of the stream */
     struct subject_map *transform, *republish; /* own; NULL: there is none */
-    struct feed *feed;                         /* owns; NULL while no consumer lives here */
+    struct feed *feed;                         /* owns; NULL while nobody here reads it */
+    struct follow *follows;            /* on the stripe's shard: its origin, or its sources */
+    struct source_state *source_state; /* owns; there too; NULL: nothing was sourced */
 
     struct watermark_wait *waits;
     uint64_t directory_count; /* on the home shard: consumers of all shards */

@@ -89,9 +89,7 @@ static bool is_same_source(const struct stream_source *a, const struct stream_so
     struct source_identity left, right;
     source_identity_make(&left, a);
     source_identity_make(&right, b);
-    bool is_same = bytes_equal(text_bytes(&left.name), text_bytes(&right.name))
-                   && bytes_equal(text_bytes(&left.filter), text_bytes(&right.filter))
-                   && bytes_equal(text_bytes(&left.destination), text_bytes(&right.destination));
+    bool is_same = source_identity_equal(&left, &right);
     source_identity_free(&left);
     source_identity_free(&right);
     return is_same;

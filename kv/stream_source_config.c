@@ -399,6 +399,13 @@ void source_identity_make(struct source_identity *identity, const struct stream_
     }
 }
 
+bool source_identity_equal(const struct source_identity *a, const struct source_identity *b)
+{
+    return bytes_equal(text_bytes(&a->name), text_bytes(&b->name))
+           && bytes_equal(text_bytes(&a->filter), text_bytes(&b->filter))
+           && bytes_equal(text_bytes(&a->destination), text_bytes(&b->destination));
+}
+
 void source_identity_free(struct source_identity *identity)
 {
     text_free(&identity->name);

@@ -69,6 +69,7 @@ struct source_identity {
     struct text name, filter, destination;
 };
 void source_identity_make(struct source_identity *identity, const struct stream_source *source);
+bool source_identity_equal(const struct source_identity *a, const struct source_identity *b);
 void source_identity_free(struct source_identity *identity);
 /* Eight letters and digits that stand for a text. */
 enum { SOURCE_HASH_BYTES = 8 };

@@ -15,6 +15,7 @@
 
 #include "core/subject.h"
 #include "kv/consumer.h"
+#include "kv/follow.h"
 #include "kv/gathering.h"
 #include "kv/stripe.h"
 
@@ -36,7 +37,7 @@ struct state_question { /* then the filter */
     uint64_t with_seqs;
 };
 
-enum part_kind { PART_SEQS, PART_SUBJECTS, PART_COUNTS };
+enum part_kind { PART_SEQS, PART_SUBJECTS, PART_FOLLOWS, PART_COUNTS };
 
 struct
     state_part { /* then count sequences; or for each of count subjects a subject_head and its text, in byte order */
@@ -195,6 +196,12 @@ static void scan_finish(struct state_scan *scan)
     part.is_gone = stream == NULL || stream->is_closing;
     if (!part.is_gone)
         part.consumer_count = stream_consumer_count(stream);
+    if (!part.is_gone && stream->follows != NULL) {
+        struct text follows = {0};
+        follows_append_info(&follows, stream);
+        scan_send(scan, PART_FOLLOWS, 0, text_bytes(&follows));
+        text_free(&follows);
+    }
     if (!part.is_gone && stream->stripe != NULL) {
         const struct stripe *stripe = stream->stripe;
         struct index_key *key;
@@ -320,6 +327,10 @@ static void state_on_part(struct gather *gather, const void *payload, uint32_t b
         take_run(state_gather, (const char *)(part + 1), bytes - sizeof *part, part->count);
         return;
     }
+    if (part->kind == PART_FOLLOWS) {
+        text_append(&state->follows, bytes_of(part + 1, bytes - sizeof *part));
+        return;
+    }
     state_gather->is_gone = state_gather->is_gone || part->is_gone != 0;
     state->messages += part->messages;
     state->bytes += part->bytes;
@@ -402,6 +413,7 @@ static void state_finish(struct state_gather *gather)
     text_free(&gather->last_text);
     text_free(&gather->filter);
     text_free(&gather->state.subjects);
+    text_free(&gather->state.follows);
     free(gather->state.seqs);
     heap_free(gather);
 }

@@ -15,7 +15,8 @@ struct stream_state {
     uint64_t subjects_found; /* that match, on whatever page */
     uint64_t *seqs;          /* owns: every sequence there is, ascending; unless not asked for */
     uint64_t seq_count;
-    bool is_too_much; /* the subjects or sequences are more than one answer is worth */
+    struct text follows; /* owns: "mirror" or "sources" of the info, with a leading comma */
+    bool is_too_much;    /* the subjects or sequences are more than one answer is worth */
 };
 
 /* Details that cost a walk over the stream. */

@@ -8,6 +8,7 @@
 #include "core/hash.h"
 #include "kv/put.h"
 #include "kv/room.h"
+#include "kv/source_state.h"
 #include "kv/stripe.h"
 
 struct memory_message {
@@ -252,12 +253,17 @@ void stripe_replay(struct stripe *stripe, const struct record *record, location 
         replay_message(stripe, record, where);
     if (is_message && record->headers.count > 0)
         put_ids_replay(stripe, record);
+    if (is_message && record->headers.count > 0 && stripe->stream->prefix.count == 0)
+        source_state_replay_message(stripe->stream, record->headers);
     switch (record->type) {
     case KV_RECORD_REMOVED:
         replay_removed(stripe, record);
         break;
     case KV_RECORD_STATE:
         replay_state(stripe, record);
+        break;
+    case KV_RECORD_SOURCES:
+        source_state_replay_record(stripe->stream, record->value);
         break;
     case KV_RECORD_PURGED:
         stripe_purge(stripe, record->key, record->seq, &removed);

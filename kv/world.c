@@ -21,6 +21,7 @@
 #include "kv/catalog.h"
 #include "kv/consumer.h"
 #include "kv/directory.h"
+#include "kv/follow.h"
 #include "kv/gathering.h"
 #include "kv/put.h"
 #include "kv/restore.h"
@@ -227,6 +228,8 @@ static void kv_on_stage(struct shard *shard, void *payload, uint32_t bytes, uint
     struct kv *kv = kv_of(shard);
     if (stage->stage == RECOVERY_OPEN) {
         kv->is_open = stage->recovery.status == STATUS_OK;
+        if (kv->is_open)
+            follows_start(kv);
         figures_touch(kv);
         kv->on_ready(kv->ready_context, &stage->recovery);
         return;
@@ -342,6 +345,7 @@ void kv_destroy(struct kv *kv)
     timer_stop(&kv->figures_timer);
     gathering_fini(kv);
     sweeps_fini(kv);
+    follows_fini(kv);
     snapshots_fini(kv);
     restores_fini(kv);
     consumers_fini(kv);

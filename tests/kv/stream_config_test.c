@@ -217,10 +217,6 @@ Test(stream_config, refuses_what_the_rules_forbid)
 Test(stream_config, refuses_in_words_what_is_not_there_yet)
 {
     static const struct refusal rows[] = {
-        {"{\"name\":\"s\",\"mirror\":{\"name\":\"o\"}}", API_STREAM_INVALID_CONFIG,
-         "pail does not support mirror yet"},
-        {"{\"name\":\"s\",\"sources\":[{\"name\":\"o\"}]}", API_STREAM_INVALID_CONFIG,
-         "pail does not support sources yet"},
         {"{\"name\":\"s\",\"allow_msg_counter\":true}", API_STREAM_INVALID_CONFIG,
          "pail does not support allow_msg_counter yet"},
         {"{\"name\":\"s\",\"subject_delete_marker_ttl\":1000000000}", API_STREAM_INVALID_CONFIG,
@@ -238,6 +234,31 @@ Test(stream_config, takes_empty_values_of_what_is_not_there_yet)
         checked("{\"name\":\"s\",\"mirror\":null,\"sources\":[],\"allow_atomic\":false,"
                 "\"subject_delete_marker_ttl\":0,\"persist_mode\":\"default\"}");
     stream_config_free(&config);
+}
+
+Test(stream_config, writes_what_names_other_streams_as_it_was_read)
+{
+    static const char *const rows[] = {
+        "\"mirror\":{\"name\":\"o\",\"opt_start_seq\":7,\"filter_subject\":\"a.\\u003e\","
+        "\"external\":{"
+        "\"api\":\"$JS.d.API\",\"deliver\":\"\"}}",
+        "\"sources\":[{\"name\":\"o\",\"opt_start_time\":\"2026-01-02T03:04:05.6Z\"},{\"name\":"
+        "\"p\","
+        "\"subject_transforms\":[{\"src\":\"a.*\",\"dest\":\"b.$1\"}]}]",
+        "\"subject_transform\":{\"src\":\"s\",\"dest\":\"t\"}",
+        "\"republish\":{\"src\":\"\\u003e\",\"dest\":\"r.\\u003e\",\"headers_only\":true}",
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct text written = {0};
+        char json[512];
+        (void)snprintf(json, sizeof json, "{\"name\":\"s\",%s}", rows[i]);
+        struct stream_config config = checked(json);
+        stream_config_append(&written, &config, false);
+        cr_expect(memmem(written.data, written.count, rows[i], strlen(rows[i])) != NULL, "%s: %.*s",
+                  rows[i], (int)written.count, written.data);
+        stream_config_free(&config);
+        text_free(&written);
+    }
 }
 
 Test(stream_config, refuses_wrong_types_and_unknown_words)
