@@ -135,6 +135,8 @@ struct kv {
 
 const struct kv_options *kv_world_options(const struct kv_world *world);
 struct store_directory *kv_world_directory(const struct kv_world *world);
+/* The shard that a message, or a removal of one, belongs to. */
+uint32_t record_shard(const struct kv *kv, const struct record *record);
 
 /* ---- kv/gather.c: ask several shards, go on when all have answered ---- */
 

@@ -113,6 +113,7 @@ bool stripe_needs_state(const struct stripe *stripe);
 MUST_USE enum status stripe_state_evictions(struct stripe *stripe);
 /* The type of a message's record: it tells the history in force, for recovery, which pushes out what it pushed out. */
 uint8_t stripe_message_type(const struct stream *stream);
+bool stripe_type_is_message(uint8_t type);
 /* Flags of every record of this stream: what recovery needs to know before it has the configuration. */
 uint8_t stripe_record_flags(const struct stream *stream);
 

@@ -116,7 +116,7 @@ uint8_t stripe_message_type(const struct stream *stream)
                                                             : KV_RECORD_MESSAGE);
 }
 
-static bool type_is_message(uint8_t type)
+bool stripe_type_is_message(uint8_t type)
 {
     return type == KV_RECORD_MESSAGE
            || (type > KV_RECORD_MESSAGE_KEEP
@@ -184,6 +184,36 @@ void stripe_retire(struct stripe *stripe, struct removed_list *removed)
 
 /* ---- recovery ---- */
 
+/* Of the key's messages up to seq, the newest `keep` stay. */
+static void replay_trim(struct stripe *stripe, struct index_key *key, uint64_t seq, uint32_t keep)
+{
+    uint32_t older = 0;
+    while (index_key_message(stripe->index, key, older).seq < seq)
+        older++;
+    struct message gone;
+    for (; older + 1 > keep; older--)
+        (void)index_remove(stripe->index, key, index_key_message(stripe->index, key, 0).seq, &gone);
+}
+
+/*
+ * It lived when it was written here, so nothing that came before pushes it out. It pushes out what it pushed out when it was
+ * new, which may be in the log still: of its key, what is older, beyond the history of that time.
+ */
+static void replay_moved(struct stripe *stripe, struct bytes key, uint64_t hash,
+                         const struct message *message, int64_t keep)
+{
+    struct index_key *known = index_find(stripe->index, key, hash);
+    if (known != NULL && index_move(known, message->seq, message->where))
+        return; /* the first copy was in the log, and did all that */
+    uint64_t previous;
+    struct removed_list removed = {0};
+    stripe->stream->config.messages_per_subject_max = -1;
+    stripe_put_message(stripe, key, hash, message, &previous, &removed);
+    removed_list_free(&removed);
+    if (keep > 0)
+        replay_trim(stripe, index_find(stripe->index, key, hash), message->seq, (uint32_t)keep);
+}
+
 static void replay_message(struct stripe *stripe, const struct record *record, location where)
 {
     char room[STREAM_KEY_ROOM];
@@ -198,15 +228,19 @@ static void replay_message(struct stripe *stripe, const struct record *record, l
                 | (record->headers.count > 0 ? STRIPE_MESSAGE_HAS_HEADERS : 0),
     };
     /* The history of that time: what was pushed out then stays out, what was kept may be kept still. */
-    stripe->stream->config.messages_per_subject_max =
-        record->type == KV_RECORD_MESSAGE ? -1 : record->type - KV_RECORD_MESSAGE_KEEP;
+    int64_t keep = record->type == KV_RECORD_MESSAGE ? -1 : record->type - KV_RECORD_MESSAGE_KEEP;
     uint64_t hash = hash_bytes(key.data, key.count);
-    struct index_key *known = index_find(stripe->index, key, hash);
-    if (stripe_is_superseded(stripe, known, record->seq))
-        return;
     struct removed_list removed = {0};
-    uint64_t previous;
-    stripe_put_message(stripe, key, hash, &message, &previous, &removed);
+    if ((record->flags & RECORD_IS_MOVED) != 0) {
+        replay_moved(stripe, key, hash, &message, keep);
+    } else {
+        struct index_key *known = index_find(stripe->index, key, hash);
+        stripe->stream->config.messages_per_subject_max = keep;
+        if (stripe_is_superseded(stripe, known, record->seq))
+            return;
+        uint64_t previous;
+        stripe_put_message(stripe, key, hash, &message, &previous, &removed);
+    }
     if ((record->flags & KV_RECORD_IS_ROLLUP_ALL) != 0)
         stripe_rollup_all(stripe, record->seq, &removed);
     removed_list_free(&removed);
@@ -248,7 +282,7 @@ static void replay_state(struct stripe *stripe, const struct record *record)
 void stripe_replay(struct stripe *stripe, const struct record *record, location where)
 {
     struct removed_list removed = {0};
-    bool is_message = type_is_message(record->type);
+    bool is_message = stripe_type_is_message(record->type);
     if (is_message)
         replay_message(stripe, record, where);
     if (is_message && record->headers.count > 0)

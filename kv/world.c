@@ -23,6 +23,7 @@
 #include "kv/directory.h"
 #include "kv/follow.h"
 #include "kv/gathering.h"
+#include "kv/move.h"
 #include "kv/put.h"
 #include "kv/restore.h"
 #include "kv/snapshot.h"
@@ -90,19 +91,25 @@ void kv_world_destroy(struct kv_world *world)
 
 /* ---- each shard: reading its log ---- */
 
+uint32_t record_shard(const struct kv *kv, const struct record *record)
+{
+    uint32_t stripe = 0;
+    if ((record->flags & KV_RECORD_IS_STRIPED) != 0) {
+        const char *bucket_end = memchr(record->key.data + 4, '.', record->key.count - 4);
+        ASSERT(bucket_end != NULL);
+        size_t prefix = (size_t)(bucket_end + 1 - record->key.data);
+        stripe = stripe_of_key(kv->shard->count, bytes_after(record->key, prefix));
+    }
+    return (record->stream_id + stripe) % kv->shard->count;
+}
+
 static bool record_is_ours(const struct kv *kv, const struct record *record)
 {
     if (record->type == KV_RECORD_STATE)
         return true; /* checked by its stripe: a hint and a lower bound, harmless elsewhere */
-    if ((record->flags & KV_RECORD_IS_STRIPED) == 0)
-        return record->stream_id % kv->shard->count == kv->shard->index;
-    if (record->type == KV_RECORD_PURGED)
+    if (record->type == KV_RECORD_PURGED && (record->flags & KV_RECORD_IS_STRIPED) != 0)
         return true;
-    const char *bucket_end = memchr(record->key.data + 4, '.', record->key.count - 4);
-    ASSERT(bucket_end != NULL);
-    size_t prefix = (size_t)(bucket_end + 1 - record->key.data);
-    uint32_t stripe = stripe_of_key(kv->shard->count, bytes_after(record->key, prefix));
-    return (record->stream_id + stripe) % kv->shard->count == kv->shard->index;
+    return record_shard(kv, record) == kv->shard->index;
 }
 
 static void kv_on_record(void *context, const struct record *record, location where,
@@ -239,7 +246,7 @@ static void kv_on_stage(struct shard *shard, void *payload, uint32_t bytes, uint
         stage_is_done(kv);
         return;
     }
-    store_start(kv->store, kv, kv_on_restate);
+    store_start(kv->store, &(struct store_owner){kv, kv_on_restate, move_record});
     put_ids_hand_over(kv, stage_is_done);
 }
 

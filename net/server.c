@@ -200,6 +200,8 @@ static struct store_options store_options_of(const struct server *server)
     return (struct store_options){
         .segment_bytes = (uint32_t)options->segment_bytes,
         .cache_bytes = cache_bytes / server->shard_count,
+        .compact_percent = 50,
+        .compact_slack_bytes = 2 * options->segment_bytes,
         .sync_interval_ns = options->sync_interval_ns,
         .on_fatal = on_store_fatal,
     };

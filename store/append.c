@@ -222,8 +222,8 @@ static void mark_segment(struct store *store, struct segment *segment, const str
         stream_set_add(&segment->states, store->shard->heap, record->stream_id);
 }
 
-enum status store_append(struct store *store, const struct record *record, location *where_out,
-                         struct store_wait *wait)
+enum status append_record(struct store *store, const struct record *record, location *where_out,
+                          struct store_wait *wait, bool is_admitted)
 {
     ASSERT_ON_SHARD(store->shard);
     ASSERT(store->is_started);
@@ -252,10 +252,17 @@ enum status store_append(struct store *store, const struct record *record, locat
     mark_segment(store, batch->segment, record);
     if ((record->flags & (RECORD_IS_STATE | RECORD_REMOVES)) == 0) {
         directory_live_add(store->directory, batch->segment->id, location_bytes(where));
-        value_cache_admit(store->cache, where, image, bytes);
+        if (is_admitted)
+            value_cache_admit(store->cache, where, image, bytes);
     }
     *where_out = where;
     return STATUS_OK;
+}
+
+enum status store_append(struct store *store, const struct record *record, location *where_out,
+                         struct store_wait *wait)
+{
+    return append_record(store, record, where_out, wait, true);
 }
 
 bool store_wait_durable(struct store *store, struct store_wait *wait)
@@ -348,6 +355,15 @@ void append_seal_quiet(struct store *store)
         return;
     batch_at(append, append->number_opened)->is_wanted = true;
     append->is_sealed = true;
+}
+
+bool append_close(struct store *store)
+{
+    const struct segment *active = store->append.active;
+    if (active == NULL || active->state != SEGMENT_OPEN || append_room(store) == 0)
+        return false;
+    close_active(store);
+    return true;
 }
 
 bool append_close_dead(struct store *store)

@@ -82,6 +82,11 @@ bool append_close_dead(struct store *store);
 /* Batches that could be opened now, one kept back for a closing batch. */
 uint32_t append_room(const struct store *store);
 
+/* store_append; a record that is not admitted to the cache is read from the disk when it is wanted. */
+enum status append_record(struct store *store, const struct record *record, location *where_out,
+                          struct store_wait *wait, bool is_admitted);
+/* Ends the active segment, whatever lives in it; false: there is no room for its closing batch now. */
+bool append_close(struct store *store);
 /* A record that is not done yet, in its batch's buffer; NULL when `where` is done. */
 const void *append_find(const struct store *store, location where);
 

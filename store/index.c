@@ -199,6 +199,18 @@ bool index_replace(struct index *index, struct index_key *key, const struct mess
     return true;
 }
 
+bool index_move(struct index_key *key, uint64_t seq, location where)
+{
+    uint32_t position = key_position(key, seq);
+    if (position == key_message_count(key))
+        return false;
+    if ((key->flags & KEY_HAS_RING) != 0)
+        message_ring_set_where(key->ring, position, where);
+    else
+        key->where = where;
+    return true;
+}
+
 struct bytes index_key_bytes(const struct index_key *key)
 {
     return bytes_of(key->key, key->key_bytes);

@@ -61,6 +61,9 @@ bool index_remove(struct index *index, struct index_key *key, uint64_t seq,
 bool index_replace(struct index *index, struct index_key *key, const struct message *message,
                    struct message *removed_out);
 
+/* The message lies elsewhere from now on. False: the key has no such sequence. */
+bool index_move(struct index_key *key, uint64_t seq, location where);
+
 struct bytes index_key_bytes(const struct index_key *key);
 uint64_t index_key_hash(const struct index_key *key); /* computed anew */
 uint32_t index_key_message_count(const struct index *index, const struct index_key *key);

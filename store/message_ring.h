@@ -37,6 +37,13 @@ static inline const struct message *message_ring_at(const struct message_ring *r
     return &ring->slots[slot < ring->capacity ? slot : slot - ring->capacity];
 }
 
+static inline void message_ring_set_where(struct message_ring *ring, uint32_t position,
+                                          location where)
+{
+    uint64_t slot = (uint64_t)ring->first + position;
+    ring->slots[slot < ring->capacity ? slot : slot - ring->capacity].where = where;
+}
+
 static inline size_t message_ring_bytes(const struct message_ring *ring)
 {
     return sizeof(*ring) + ring->capacity * sizeof(ring->slots[0]);

@@ -3,12 +3,14 @@
  *
  *     store.c     life, phase, figures              recycle.c      dead segments become spares
  *     append.c    batches and their order           recovery.c     reads the logs at start
+ *     compact.c   empties segments mostly dead
  *     spares.c    files ready to become segments    reader.c       reads records back, with value_cache.c
  */
 #ifndef STORE_PARTS_H
 #define STORE_PARTS_H
 
 #include "store/append.h"
+#include "store/compact.h"
 #include "store/directory.h"
 #include "store/reader.h"
 #include "store/recycle.h"
@@ -40,10 +42,11 @@ struct segment {
     bool is_linked;      /* its name is durable */
     bool is_dirty;       /* written since the last sync (sync_interval only) */
     bool is_syncing;
-    bool is_ended;            /* its closing batch is done */
-    bool has_removes;         /* holds a RECORD_REMOVES */
-    bool is_foreign;          /* of a run with another number of shards */
-    struct stream_set states; /* streams with RECORD_IS_STATE records in it */
+    bool is_ended;             /* its closing batch is done */
+    bool has_removes;          /* holds a RECORD_REMOVES */
+    bool is_foreign;           /* of a run with another number of shards */
+    struct stream_set states;  /* streams with RECORD_IS_STATE records in it */
+    uint64_t compact_after_ns; /* not to be emptied again before */
     struct op link_op, sync_op;
 };
 
@@ -58,18 +61,18 @@ struct store {
     struct append append;
     struct spares spares;
     struct recycle recycle;
+    struct compact compact;
     struct reader reader;
     struct value_cache *cache; /* owns */
     struct recovery *recovery; /* owns; NULL when none runs */
 
     struct stream_set former_states; /* found in logs of another number of shards */
 
-    uint64_t phase_ns;     /* the turn whose phase ran last, told by its time */
-    bool is_started;       /* store_start was called */
-    bool is_stopping;      /* nothing new is begun in the background */
-    bool is_dead;          /* a write failed; whatever completes is ignored */
-    void *restate_context; /* borrows */
-    void (*on_restate)(void *context, uint32_t stream_id);
+    uint64_t phase_ns; /* the turn whose phase ran last, told by its time */
+    bool is_started;   /* store_start was called */
+    bool is_stopping;  /* nothing new is begun in the background */
+    bool is_dead;      /* a write failed; whatever completes is ignored */
+    struct store_owner owner;
     uint64_t appended_bytes, written_bytes;
 };
 

@@ -1,7 +1,7 @@
 /*
  * store/record.h: one record of the log, and how it lies on disk.
  *
- * What types mean is kv's business; the store only obeys two flags (below). All integers on disk are little endian;
+ * What types mean is kv's business; the store knows three flags (below). All integers on disk are little endian;
  * records begin at multiples of 16 bytes and are padded with zeros to one.
  */
 #ifndef STORE_RECORD_H
@@ -28,6 +28,11 @@ enum {
      * keep its segment alive: before recycling, the store asks the owner to append it again (store_start).
      */
     RECORD_IS_STATE = 1u << 1,
+    /*
+     * The record was written before, and lived when it was written again here: what came in the log between the two did not kill
+     * it. Recovery may find it at both places. Set by store_move.
+     */
+    RECORD_IS_MOVED = 1u << 2,
 };
 
 struct record {

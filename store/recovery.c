@@ -31,6 +31,8 @@
 #include "core/assert.h"
 #include "store/recovery_log.h"
 
+enum { READ_BYTES = 1 << 20 };
+
 static void on_synced(struct op *op);
 static void on_filled(struct window *window);
 static void run(struct recovery *recovery);
@@ -100,7 +102,7 @@ void store_recover(struct store *store, void *context,
     recovery->on_done = on_done;
     recovery->file = IO_FILE_NONE;
     make_plan(recovery);
-    window_init(&recovery->window, store->shard->io, store->shard->heap, on_filled);
+    window_init(&recovery->window, store->shard->io, store->shard->heap, READ_BYTES, on_filled);
     io_sync(store->shard->io, &recovery->op, store->log_directory, on_synced);
 }
 

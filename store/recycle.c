@@ -40,7 +40,7 @@ static void on_look_again(struct shard *shard, void *payload, uint32_t bytes, ui
     (void)payload, (void)bytes, (void)from;
     struct store *store = shard->rooms[SHARD_ROOM_STORE];
     if (store != NULL)
-        store->recycle.is_dirty = true;
+        store->recycle.is_dirty = store->compact.is_touched = true;
 }
 
 /* My segment of that id waits for lower ones: end your active one if it is lower and dead. */
@@ -78,6 +78,7 @@ void store_release(struct store *store, location where)
 void recycle_release(struct store *store, location where)
 {
     uint64_t id = location_segment(where);
+    store->compact.is_touched = true;
     if (!directory_live_sub(store->directory, id, location_bytes(where)))
         return;
     const struct found_segment *found = directory_found(store->directory, id);
@@ -147,7 +148,7 @@ static void restate(struct store *store)
         if (append_room(store) < RESTATE_ROOM)
             return; /* goes on next turn */
         recycle->is_refused = false;
-        store->on_restate(store->restate_context, states->ids[recycle->stream_index]);
+        store->owner.on_restate(store->owner.context, states->ids[recycle->stream_index]);
         if (recycle->is_refused)
             return; /* asks again when there is room */
         recycle->stream_index++;
@@ -282,5 +283,5 @@ void recycle_close_ended(struct store *store, struct segment *segment)
     io_file_close(store->shard->io, segment->file);
     segment->file = IO_FILE_NONE;
     segment->state = SEGMENT_CLOSED;
-    store->recycle.is_dirty = true;
+    store->recycle.is_dirty = store->compact.is_touched = true;
 }

@@ -1,8 +1,8 @@
 /*
- * store/store.c: the life of one shard's store. What it does is in append.c, flight.c, spares.c, recycle.c, recovery.c
- * and reader.c.
+ * store/store.c: the life of one shard's store. What it does is in append.c, flight.c, spares.c, recycle.c, compact.c,
+ * recovery.c and reader.c.
  *
- * Keeps:   the phase looks for work in the order in which it makes room: recycle, make spares, send batches.
+ * Keeps:   the phase looks for work in the order in which it makes room: recycle, compact, make spares, send batches.
  * Owns:    the parts, the list of segments this store recycles, a descriptor of the log's directory.
  * Runs on: its shard.
  */
@@ -25,6 +25,7 @@ static void run_phase(struct shard *shard, void *context)
         return;
     store->phase_ns = shard_now_ns(shard);
     recycle_run(store);
+    compact_run(store);
     spares_keep(store);
     append_pump(store);
 }
@@ -47,6 +48,7 @@ struct store *store_create(struct shard *shard, struct store_directory *director
     append_init(store);
     spares_init(store);
     reader_init(store);
+    compact_init(store);
     bool is_again = shard->rooms[SHARD_ROOM_STORE] != NULL;
     ASSERT(!is_again);
     shard->rooms[SHARD_ROOM_STORE] = store;
@@ -54,14 +56,12 @@ struct store *store_create(struct shard *shard, struct store_directory *director
     return store;
 }
 
-void store_start(struct store *store, void *context,
-                 void (*on_restate)(void *context, uint32_t stream_id))
+void store_start(struct store *store, const struct store_owner *owner)
 {
     ASSERT_ON_SHARD(store->shard);
     ASSERT(!store->is_started);
     ASSERT(store->recovery == NULL);
-    store->restate_context = context;
-    store->on_restate = on_restate;
+    store->owner = *owner;
     store->is_started = true;
     recycle_start(store);
     shard_stay_awake(store->shard); /* the first spare is made in the next phase */
@@ -76,7 +76,7 @@ void store_stop(struct store *store)
 bool store_is_busy(const struct store *store)
 {
     return append_is_busy(store) || spares_is_busy(store) || recycle_is_busy(store)
-           || reader_is_busy(store);
+           || compact_is_busy(store) || reader_is_busy(store);
 }
 
 void store_destroy(struct store *store)
@@ -87,6 +87,7 @@ void store_destroy(struct store *store)
     store->shard->rooms[SHARD_ROOM_STORE] = NULL;
     recovery_fini(store);
     reader_fini(store);
+    compact_fini(store);
     spares_fini(store);
     append_fini(store);
     while (store->segments_count > 0)
@@ -195,5 +196,7 @@ void store_figures(const struct store *store, struct store_figures *figures_out)
         .cache_bytes = cache.bytes,
         .cache_hits = cache.hits,
         .cache_misses = cache.misses,
+        .moved_records = store->compact.moved_records,
+        .moved_bytes = store->compact.moved_bytes,
     };
 }

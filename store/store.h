@@ -26,6 +26,9 @@ struct store_directory; /* opaque; one a process, shared by its stores */
 struct store_options {
     uint32_t segment_bytes; /* of new segments: 1 MiB to 64 MiB, a multiple of 1 MiB */
     uint64_t cache_bytes;   /* value cache of one shard */
+    /* Compaction begins when more than so many percent of the closed segments are dead, and the slack; 0: never. */
+    uint32_t compact_percent;
+    uint64_t compact_slack_bytes;
     uint64_t
         sync_interval_ns; /* 0: every ack waits for stable storage; else acks wait for the file only, and a sync
                                   follows at least that often */
@@ -90,14 +93,25 @@ void store_recover(struct store *store, void *context,
                    void (*on_record)(void *context, const struct record *record, location where,
                                      uint32_t log_index),
                    void (*on_done)(void *context, const struct store_recovery *recovery));
-/*
- * Appending begins. on_restate: a segment without living records is to be recycled but holds state records
- * (RECORD_IS_STATE); append again, before returning, all state of that stream id that this shard keeps (or nothing, if the
- * stream is gone). If an append is refused meanwhile, the call is made again later. After the number of shards changed, each
- * shard is asked once for each stream of which state was found.
- */
-void store_start(struct store *store, void *context,
-                 void (*on_restate)(void *context, uint32_t stream_id));
+/* Whoever knows what the records mean. */
+struct store_owner {
+    void *context;
+    /*
+     * A segment without living records is to be recycled but holds state records (RECORD_IS_STATE); append again, before
+     * returning, all state of that stream id that this shard keeps (or nothing, if the stream is gone). If an append is
+     * refused meanwhile, the call is made again later. After the number of shards changed, each shard is asked once for each
+     * stream of which state was found.
+     */
+    void (*on_restate)(void *context, uint32_t stream_id);
+    /*
+     * The segment that holds this record at `where` is to be emptied: if the record lives there, store_move it and look for it
+     * at its new place from now on. It may belong to another shard, if their number changed. STATUS_OK: done, or nothing to do;
+     * what store_move refused: the call is made again, or not.
+     */
+    enum status (*on_move)(void *context, const struct record *record, location where);
+};
+/* Appending begins. */
+void store_start(struct store *store, const struct store_owner *owner);
 
 /* ---- appending ---- */
 
@@ -116,6 +130,12 @@ struct store_wait {
  */
 MUST_USE enum status store_append(struct store *store, const struct record *record,
                                   location *where_out, struct store_wait *wait);
+/*
+ * Appends a living record again, with RECORD_IS_MOVED, and releases `from` when it is durable there. It counts as living at its
+ * new place, and is found there, at once. Errors as store_append.
+ */
+MUST_USE enum status store_move(struct store *store, const struct record *record, location from,
+                                location *where_out);
 /* False when everything appended so far is durable already; else wait runs when it is. */
 bool store_wait_durable(struct store *store, struct store_wait *wait);
 /*
@@ -178,6 +198,7 @@ void store_fetch_release(struct store *store, struct store_fetch *fetch);
 struct store_figures {
     uint64_t appended_bytes, written_bytes, batch_count, segment_count, spare_count;
     uint64_t cache_bytes, cache_hits, cache_misses;
+    uint64_t moved_records, moved_bytes; /* by compaction */
 };
 void store_figures(const struct store *store, struct store_figures *figures_out);
 

@@ -215,6 +215,16 @@ struct cache_block *value_cache_pin(struct value_cache *cache, location where)
     return block;
 }
 
+bool value_cache_has(const struct value_cache *cache, location where)
+{
+    for (const struct cache_block *block = *bucket_of(cache, where); block != NULL;
+         block = block->bucket_next) {
+        if (block->where == where)
+            return true;
+    }
+    return false;
+}
+
 void value_cache_prefetch(const struct value_cache *cache, location where)
 {
     __builtin_prefetch(bucket_of(cache, where));

@@ -29,6 +29,8 @@ void value_cache_admit(struct value_cache *cache, location where, const void *im
                        uint32_t bytes);
 /* A pinned block, or NULL. */
 struct cache_block *value_cache_pin(struct value_cache *cache, location where);
+/* Whether it is in the table; does not count as a use. */
+bool value_cache_has(const struct value_cache *cache, location where);
 /* Two steps, each needs time before the next: brings the table's line; brings the block's lines. */
 void value_cache_prefetch(const struct value_cache *cache, location where);
 void value_cache_prefetch_block(const struct value_cache *cache, location where);

@@ -14,10 +14,14 @@
 
 static void on_read_done(struct op *op);
 
-void window_init(struct window *window, struct io *io, struct heap *heap,
+void window_init(struct window *window, struct io *io, struct heap *heap, uint32_t read_bytes,
                  void (*on_filled)(struct window *window))
 {
-    *window = (struct window){.io = io, .heap = heap, .file = IO_FILE_NONE, .on_filled = on_filled};
+    *window = (struct window){.io = io,
+                              .heap = heap,
+                              .file = IO_FILE_NONE,
+                              .read_bytes = read_bytes,
+                              .on_filled = on_filled};
 }
 
 void window_fini(struct window *window)
@@ -39,7 +43,7 @@ void window_open(struct window *window, io_file file, uint64_t file_bytes)
 static void read_more(struct window *window)
 {
     uint64_t room = window->capacity - window->count;
-    uint64_t bytes = room < WINDOW_READ_BYTES ? room : WINDOW_READ_BYTES;
+    uint64_t bytes = room < window->read_bytes ? room : window->read_bytes;
     uint64_t rest = block_round_up(window->file_bytes) - (window->offset + window->count);
     if (bytes > rest)
         bytes = rest;
@@ -54,7 +58,7 @@ static void slide(struct window *window, uint64_t offset, uint64_t bytes)
     uint64_t kept = 0;
     if (offset < window->offset + window->count)
         kept = window->offset + window->count - offset;
-    uint64_t wanted = block_round_up(bytes) + WINDOW_READ_BYTES;
+    uint64_t wanted = block_round_up(bytes) + window->read_bytes;
     char *from = kept == 0 ? NULL : window->buffer + (offset - window->offset);
     if (wanted > window->capacity) {
         char *larger = heap_alloc_aligned(window->heap, wanted, BLOCK_BYTES);

@@ -10,7 +10,7 @@
 #include "core/heap.h"
 #include "core/io.h"
 
-enum { WINDOW_READ_BYTES = 1 << 20, WINDOW_TRIES_MAX = 2 };
+enum { WINDOW_TRIES_MAX = 2 };
 
 struct window {
     struct op op;
@@ -18,7 +18,8 @@ struct window {
     struct heap *heap; /* borrows */
     io_file file;      /* borrows */
     uint64_t file_bytes;
-    char *buffer; /* owns; whole blocks */
+    uint32_t read_bytes; /* of one read, at most; whole blocks */
+    char *buffer;        /* owns; whole blocks */
     uint64_t capacity;
     uint64_t offset; /* of the buffer in the file */
     uint64_t count;  /* bytes in the buffer */
@@ -27,7 +28,7 @@ struct window {
     void (*on_filled)(struct window *window);
 };
 
-void window_init(struct window *window, struct io *io, struct heap *heap,
+void window_init(struct window *window, struct io *io, struct heap *heap, uint32_t read_bytes,
                  void (*on_filled)(struct window *window));
 void window_fini(struct window *window);
 void window_open(struct window *window, io_file file, uint64_t file_bytes);

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,6 +44,9 @@ struct world {
 };
 
 static struct world world;
+
+/* Records that compaction moved, in all seeds: shared by their processes. */
+static uint64_t *moved_count;
 
 static bool is_tracing(void)
 {
@@ -463,9 +467,21 @@ static void forget_memory(struct world *w)
     }
 }
 
+static void count_moved(const struct world *w)
+{
+    for (uint32_t i = 0; i < w->shard_count; i++) {
+        const struct store *store = shard_group_at(w->group, i)->rooms[SHARD_ROOM_STORE];
+        struct store_figures figures = {0};
+        if (store != NULL)
+            store_figures(store, &figures);
+        *moved_count += figures.moved_records;
+    }
+}
+
 static void end_run(struct world *w, bool is_clean)
 {
     struct io *io = shard_group_at(w->group, 0)->io;
+    count_moved(w);
     for (uint32_t i = 0; is_clean && i < w->shard_count; i++) {
         struct shard *shard = shard_group_at(w->group, i);
         shard_enter(shard);
@@ -523,6 +539,7 @@ static void choose_options(struct world *w)
         .is_strict = true,
         .store = {.segment_bytes = 1 << 20,
                   .cache_bytes = sim_chance(300000) ? 0 : sim_below(1 << 19),
+                  .compact_percent = sim_chance(300000) ? 0 : 1 + (uint32_t)sim_below(60),
                   .context = w,
                   .on_fatal = on_fatal},
     };
@@ -664,10 +681,16 @@ static void run_part(uint64_t part)
     uint64_t only = from_environment("TEST_SEED", 0);
     uint64_t first = only != 0 ? only : 1;
     uint64_t last = only != 0 ? only : from_environment("TEST_SEEDS", 1000);
+    moved_count =
+        mmap(NULL, sizeof *moved_count, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    cr_assert(moved_count != MAP_FAILED);
     for (uint64_t seed = first; seed <= last; seed++) {
         if (seed % PARTS == part && !run_seed_apart(seed))
             cr_expect_fail("TEST_SEED=%" PRIu64 " fails", seed);
     }
+    cr_assert(last < 400 || *moved_count > 0, "compaction never ran");
+    if (is_tracing())
+        fprintf(stderr, "%" PRIu64 " records were moved\n", *moved_count);
 }
 
 Test(kv_sim, keeps_what_clients_were_told_0)

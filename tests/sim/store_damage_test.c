@@ -22,7 +22,7 @@ static void run_quietly(struct world *w, uint32_t shard_count, uint32_t act_coun
 {
     cr_assert(setjmp(w->failed) == RUN_WENT_ON);
     w->shard_count = shard_count;
-    world_options(w, 1 << 20, 1 << 16, 0);
+    world_options(w, 1 << 20, 1 << 16, 0, 0);
     (void)world_begin_run(w, 0);
     world_start(w, 0);
     for (uint32_t i = 0; i < act_count; i++) {

@@ -161,7 +161,8 @@ static void find_newest(struct model_key *found, const struct record *record, lo
 {
     if (record->term < found->version)
         return;
-    if (record->term == found->version && record->type != MODEL_STATE)
+    if (record->term == found->version && record->type != MODEL_STATE
+        && (record->flags & RECORD_IS_MOVED) == 0)
         model_fail("version %" PRIu64 " came twice", record->term);
     found->version = record->term;
     found->is_put = record->type == MODEL_PUT;
@@ -185,7 +186,7 @@ void model_recovery_record(struct model *model, uint32_t store, const struct rec
               && entry->value_bytes == record->value.count,
           "run %" PRIu64 " log %u position %" PRIu64 " is another record", run, log_index,
           position);
-    CHECK(record->flags == flags_of(entry->type), "other flags");
+    CHECK((record->flags & ~RECORD_IS_MOVED) == flags_of(entry->type), "other flags");
     CHECK(!entry->is_gone, "record %" PRIu64 " was gone and is back", record->seq);
     model_check_record(model, record);
     entry->seen_by |= 1u << store;

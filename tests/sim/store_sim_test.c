@@ -12,13 +12,15 @@
 #include "tests/sim/store_world.h"
 
 static struct world world;
+static uint64_t moved_count; /* records that compaction moved, in all seeds */
 
 static void choose_options(struct world *w)
 {
     uint32_t segment_bytes = sim_chance(200000) ? 2 << 20 : 1 << 20;
     uint64_t cache_bytes = sim_chance(300000) ? 0 : sim_below(1 << 19);
     uint64_t sync_interval_ns = sim_chance(150000) ? 1 + sim_below(20000000) : 0;
-    world_options(w, segment_bytes, cache_bytes, sync_interval_ns);
+    uint32_t compact_percent = sim_chance(300000) ? 0 : 1 + (uint32_t)sim_below(60);
+    world_options(w, segment_bytes, cache_bytes, sync_interval_ns, compact_percent);
     if (w->model.run == 0 || sim_chance(250000))
         w->shard_count = 1 + (uint32_t)sim_below(3);
     sim_set_sector_bytes(sim_chance(500000) ? 512 : 4096);
@@ -91,6 +93,7 @@ static void run_seed(uint64_t seed)
     for (uint64_t i = 0; i < run_count; i++)
         run(w);
     verify(w);
+    moved_count += w->moved_count;
     model_free(&w->model);
     sim_end();
 }
@@ -116,6 +119,9 @@ static void run_part(uint64_t part)
         if (seed % PARTS == part)
             run_seed(seed);
     }
+    cr_assert(count < 200 || moved_count > 0, "compaction never ran");
+    if (world_traces())
+        fprintf(stderr, "%lu records were moved\n", moved_count);
 }
 
 Test(store_sim, keeps_what_was_acknowledged_0)

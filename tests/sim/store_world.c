@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/mailbox.h"
 #include "store/segment.h"
 
 /* A put or a removal that is not acknowledged yet. */
@@ -51,9 +52,8 @@ static void on_record(void *context, const struct record *record, location where
     struct world *w = context;
     struct shard *shard = shard_current();
     uint32_t number = model_number(record);
-    struct model_key before = w->model.found_keys[number];
     model_recovery_record(&w->model, shard->index, record, where, log_index);
-    if (record->type != MODEL_STATE && w->model.found_keys[number].version != before.version) {
+    if (record->type != MODEL_STATE && w->model.found_keys[number].where == where) {
         key_entry[number].run = (uint32_t)record->time_ns;
         key_entry[number].shard = log_index;
         key_entry[number].position = (uint32_t)record->log_index;
@@ -161,12 +161,51 @@ static void mark_dead(struct world *w)
                 if (entry->type == MODEL_STATE)
                     continue;
                 const struct model_key *key = &w->model.keys[entry->number];
-                bool is_living = key->is_put && entry->version == key->version;
+                bool is_at = key_entry[entry->number].run == run
+                             && key_entry[entry->number].shard == shard
+                             && key_entry[entry->number].position == i + 1;
+                bool is_living = key->is_put && entry->version == key->version && is_at;
                 if (!is_living)
                     entry->is_released = true;
             }
         }
     }
+}
+
+static void move(struct world *w, const struct record *record, location from);
+
+struct moving { /* then the record's value */
+    struct world *world;
+    struct record record;
+    location from;
+    char key[32];
+};
+
+static void on_foreign_move(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
+{
+    (void)shard, (void)bytes, (void)from;
+    struct moving *moving = payload;
+    moving->record.key.data = moving->key;
+    moving->record.value.data = (const char *)(moving + 1);
+    move(moving->world, &moving->record, moving->from);
+}
+
+static enum status on_move(void *context, const struct record *record, location where)
+{
+    struct world *w = context;
+    struct shard *shard = shard_current();
+    uint32_t owner = model_number(record) % w->shard_count;
+    if (owner == shard->index) {
+        move(w, record, where);
+        return sim_chance(2000) ? STATUS_NO_SPACE : STATUS_OK; /* an end before the end */
+    }
+    uint32_t bytes = (uint32_t)(sizeof(struct moving) + record->value.count);
+    struct moving *moving = mailbox_reserve(shard, owner, on_foreign_move, bytes);
+    *moving = (struct moving){w, *record, where, {0}};
+    memcpy(moving->key, record->key.data, record->key.count);
+    if (record->value.count > 0)
+        memcpy(moving + 1, record->value.data, record->value.count);
+    return STATUS_OK;
 }
 
 void world_start(struct world *w, uint64_t crash_per_million)
@@ -181,7 +220,7 @@ void world_start(struct world *w, uint64_t crash_per_million)
     for (uint32_t i = 0; i < w->shard_count; i++) {
         struct shard *shard = shard_group_at(w->group, i);
         shard_enter(shard);
-        store_start(w->stores[i], w, on_restate);
+        store_start(w->stores[i], &(struct store_owner){w, on_restate, on_move});
         shard_leave(shard);
     }
 }
@@ -274,6 +313,33 @@ static void append(struct world *w, uint32_t shard, enum model_type type, uint32
         key_entry[number].shard = shard;
         key_entry[number].position = change->position;
     }
+}
+
+/* Compaction has met a record; one that is refused stays where it is. */
+static void move(struct world *w, const struct record *record, location from)
+{
+    uint32_t number = model_number(record);
+    uint32_t shard = shard_current()->index;
+    struct model_key *key = &w->model.keys[number];
+    if (!key->is_put || key->where != from)
+        return;
+    model_check_record(&w->model, record);
+    struct record again =
+        model_record(&w->model, shard, MODEL_PUT, number, (uint32_t)record->value.count);
+    again.term = record->term;
+    location where;
+    enum status status = store_move(w->stores[shard], &again, from, &where);
+    if (status != STATUS_OK) {
+        check_refusal(w, shard, status, record_bytes(&again));
+        return;
+    }
+    model_entry_at(&w->model, key_entry[number].run, key_entry[number].shard,
+                   key_entry[number].position)
+        ->is_released = true;
+    model_appended(&w->model, shard, &again, where, &key_entry[number].position);
+    key_entry[number].run = w->model.run;
+    key_entry[number].shard = shard;
+    w->moved_count++;
 }
 
 static void append_state(struct world *w, uint32_t shard, uint32_t number, bool is_new)
@@ -464,11 +530,12 @@ void world_drop(struct world *w)
 }
 
 void world_options(struct world *w, uint32_t segment_bytes, uint64_t cache_bytes,
-                   uint64_t sync_interval_ns)
+                   uint64_t sync_interval_ns, uint32_t compact_percent)
 {
     w->options = (struct store_options){
         .segment_bytes = segment_bytes,
         .cache_bytes = cache_bytes,
+        .compact_percent = compact_percent,
         .sync_interval_ns = sync_interval_ns,
         .context = w,
         .on_fatal = on_fatal,

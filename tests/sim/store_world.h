@@ -32,6 +32,7 @@ struct world {
     struct store *stores[MODEL_SHARDS_MAX];
     struct store_recovery recovery[MODEL_SHARDS_MAX];
     uint32_t recovered_count;
+    uint64_t moved_count; /* records, by compaction */
     bool reads_all, has_unsynced, forgets_acks, has_faults;
     bool keeps_values;        /* world_act puts each key once, large, and removes none */
     struct change *changes;   /* owns; of this run */
@@ -51,7 +52,7 @@ void world_stop(struct world *w); /* a clean end */
 void world_die(struct world *w);  /* power cut, or death of the process */
 void world_drop(struct world *w); /* an end that is no part of the test */
 void world_options(struct world *w, uint32_t segment_bytes, uint64_t cache_bytes,
-                   uint64_t sync_interval_ns);
+                   uint64_t sync_interval_ns, uint32_t compact_percent);
 bool world_traces(void);
 
 #endif

@@ -130,7 +130,7 @@ void rig_start(struct rig *rig)
     for (uint32_t i = 0; i < rig->shard_count; i++) {
         struct shard *shard = shard_group_at(rig->group, i);
         shard_enter(shard);
-        store_start(rig->stores[i], rig, on_restate);
+        store_start(rig->stores[i], &(struct store_owner){rig, on_restate, rig->on_move});
         shard_leave(shard);
     }
 }

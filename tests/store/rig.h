@@ -33,6 +33,8 @@ struct rig {
     bool retains;          /* what is replayed is alive */
     bool values_are_right; /* of all that was replayed */
     uint32_t restated_stream;
+    enum status (*on_move)(void *context, const struct record *record,
+                           location where); /* or NULL */
     char why[256];
 };
 

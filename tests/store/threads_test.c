@@ -88,7 +88,7 @@ static void work(struct shard *shard, void *context)
             shard_stay_awake(shard);
             return;
         }
-        store_start(worker->store, worker, on_restate);
+        store_start(worker->store, &(struct store_owner){worker, on_restate, NULL});
         worker->is_started = true;
     }
     if (worker->living_count > 0)
