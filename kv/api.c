@@ -107,7 +107,10 @@ static bool level_is_reached(const struct msg *msg)
         || !msg_header(msg->headers, BYTES_LITERAL("Nats-Required-Api-Level"), &value)
         || value.count == 0)
         return true;
-    return text_parse_u64(value, &level) && level <= KV_API_LEVEL;
+    bool is_negative = value.data[0] == '-';
+    if (!text_parse_u64(bytes_after(value, is_negative), &level))
+        return false;
+    return is_negative || level <= KV_API_LEVEL;
 }
 
 static void refuse_level(struct kv *kv, const char *type, const struct origin *origin,

@@ -107,7 +107,7 @@ static void info_on_state(void *context, const struct stream_state *state, bool 
         struct api_failure failure;
         api_fail(&failure, API_STREAM_GENERAL,
                  "pail does not look through so many subjects or sequences for one answer");
-        request_fail(request, &failure, ",\"total\":0,\"offset\":0,\"limit\":0");
+        request_fail(request, &failure, NULL);
         return;
     }
     struct text *text = request_begin(request);

@@ -124,31 +124,43 @@ void request_succeed(struct request *request)
     request_answer(request, text);
 }
 
+/* What stays in the error answers of some requests, as nats-server has it. */
+static const char *members_of_failure(const char *type)
+{
+    static const struct {
+        char type[28], members[72];
+    } rows[] = {
+        {"stream_info_response", ",\"total\":0,\"offset\":0,\"limit\":0"},
+        {"stream_names_response", ",\"total\":0,\"offset\":0,\"limit\":0,\"streams\":null"},
+        {"stream_list_response", ",\"total\":0,\"offset\":0,\"limit\":0,\"streams\":[]"},
+        {"stream_purge_response", ",\"purged\":0"},
+        {"stream_restore_response", ",\"deliver_subject\":\"\""},
+        {"consumer_names_response", ",\"total\":0,\"offset\":0,\"limit\":0,\"consumers\":[]"},
+        {"consumer_list_response", ",\"total\":0,\"offset\":0,\"limit\":0,\"consumers\":[]"},
+        {"consumer_pause_response", ",\"paused\":false,\"pause_until\":\"0001-01-01T00:00:00Z\""},
+        {"consumer_reset_response", ",\"reset_seq\":0"},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        if (strcmp(rows[i].type, type) == 0)
+            return rows[i].members;
+    }
+    return "";
+}
+
 void request_fail(struct request *request, const struct api_failure *failure, const char *members)
 {
     request->kv->api_errors++;
     struct text *text = request_begin(request);
     text_append_literal(text, ",\"error\":");
     api_error_append(text, failure);
-    if (members == NULL && strcmp(request->type, "stream_restore_response") == 0)
-        members = ",\"deliver_subject\":\"\"";
-    if (members != NULL)
-        text_append_literal(text, members);
+    text_append_literal(text, members != NULL ? members : members_of_failure(request->type));
     request_answer(request, text);
 }
 
 void request_fail_with(struct request *request, enum api_error error)
 {
     struct api_failure failure = {.error = error};
-    bool is_info = strcmp(request->type, "stream_info_response") == 0;
-    bool is_purge = strcmp(request->type, "stream_purge_response") == 0;
-    bool is_list = strcmp(request->type, "stream_names_response") == 0
-                   || strcmp(request->type, "stream_list_response") == 0;
-    request_fail(request, &failure,
-                 is_info    ? ",\"total\":0,\"offset\":0,\"limit\":0"
-                 : is_purge ? ",\"purged\":0"
-                 : is_list  ? ",\"total\":0,\"offset\":0,\"limit\":0,\"streams\":null"
-                            : NULL);
+    request_fail(request, &failure, NULL);
 }
 
 static bool fail_member(struct request *request, const struct json *value, const char *name)

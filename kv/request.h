@@ -40,7 +40,7 @@ struct text *request_begin(struct request *request);
 /* Sends what request_begin began, and ends the request. */
 void request_answer(struct request *request, struct text *text);
 void request_succeed(struct request *request); /* "success":true */
-/* `members`: what stays in error answers, with its leading comma; NULL: nothing. Ends the request. */
+/* `members`: what stays in this error answer, with its leading comma; NULL: what the request's type has. Ends the request. */
 void request_fail(struct request *request, const struct api_failure *failure, const char *members);
 void request_fail_with(struct request *request, enum api_error error);
 
