@@ -10,6 +10,7 @@
 #include "kv/gathering.h"
 #include "kv/pin.h"
 #include "kv/stripe.h"
+#include "kv/stripe_total.h"
 
 /* An answer that waits: for a state record, or for the last puts of a closing stream. */
 struct step_wait {
@@ -115,6 +116,7 @@ static void step_configure(struct stream *stream, const struct step_message *mes
         step_answer(kv, message->gather, from);
         return;
     }
+    stripe_total_publish(stream->stripe);
     struct configure_wait *configure = heap_alloc_zeroed(kv->shard->heap, sizeof *configure);
     configure->stream = stream;
     configure->gather = message->gather;

@@ -86,10 +86,10 @@ static bool update_check(struct operation *operation, struct stream *stream,
         return api_fail(failure, API_STREAM_INVALID_CONFIG,
                         "pail can not give sources or a subject transform to a bucket that was "
                         "made without, yet");
-    if (stream->is_striped && stream_config_needs_one_stripe(config))
+    if (stream->is_striped && stream_config_needs_one_place(config))
         return api_fail(failure, API_STREAM_INVALID_CONFIG,
-                        "pail can not limit the bytes or messages of a bucket that was made "
-                        "without such a limit, or change its subjects, yet");
+                        "pail can not discard old messages of a bucket that was made without a "
+                        "limit of its bytes or messages, or change its subjects, yet");
     if (!stream->has_whole_keys && was_bucket != (stream_config_bucket(config).count > 0))
         return api_fail(failure, API_STREAM_INVALID_CONFIG,
                         "pail can not make a bucket of a stream, or the other way, yet");

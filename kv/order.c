@@ -9,6 +9,8 @@ void order_init(struct order *order, uint64_t next)
 {
     shared_store_seq_cst(&order->next, next);
     shared_store_seq_cst(&order->waiters, 0);
+    shared_store_seq_cst(&order->bytes, 0);
+    shared_store_seq_cst(&order->messages, 0);
     for (uint32_t i = 0; i < SHARD_COUNT_MAX; i++) {
         shared_store_seq_cst(&order->shards[i].routing, ORDER_INFINITY);
         shared_store_seq_cst(&order->shards[i].floor, ORDER_INFINITY);

@@ -42,6 +42,8 @@ struct order_shard {
 struct order {
     struct shared_u64 next;    /* the next sequence to be given out; 1 at first */
     struct shared_u64 waiters; /* bit i: shard i wants to hear when a floor rises */
+    struct shared_u64 bytes,
+        messages; /* of a limited stream with several stripes (kv/stripe_total.c) */
     struct order_shard shards[SHARD_COUNT_MAX];
 };
 

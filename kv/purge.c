@@ -18,6 +18,7 @@
 #include "kv/consumer_config.h"
 #include "kv/gathering.h"
 #include "kv/listing.h"
+#include "kv/stream_state.h"
 #include "kv/stripe.h"
 
 struct purge {
@@ -411,6 +412,26 @@ static void delete_on_question(struct shard *shard, void *payload, uint32_t byte
     removal_finish(removal);
 }
 
+/* It is not there: nats-server's words depend on where it would be, and on the storage. */
+static void delete_on_state(void *context, const struct stream_state *state, bool is_there)
+{
+    struct request *request = context;
+    struct purge *purge = request->work;
+    struct stream *stream = is_there ? purge_stream_of(request) : NULL;
+    struct api_failure failure;
+    if (!is_there)
+        api_fail(&failure, API_STREAM_NOT_FOUND, NULL);
+    else if (stream == NULL)
+        return;
+    else if (!stream->is_memory && purge->upto > state->last_seq)
+        api_fail(&failure, API_MESSAGE_DELETE, "stream store EOF");
+    else if (!stream->is_memory && (state->messages == 0 || purge->upto < state->first_seq))
+        api_fail(&failure, API_MESSAGE_DELETE, "no message found");
+    else
+        api_fail(&failure, API_SEQUENCE_NOT_FOUND, "%llu", (unsigned long long)purge->upto);
+    request_fail(request, &failure, NULL);
+}
+
 static void delete_on_done(struct gather *gather)
 {
     struct request *request = CONTAINER_OF(gather, struct request, gather);
@@ -421,9 +442,9 @@ static void delete_on_done(struct gather *gather)
         request_succeed(request);
         return;
     }
-    struct api_failure failure;
-    api_fail(&failure, API_SEQUENCE_NOT_FOUND, "%llu", (unsigned long long)purge->upto);
-    request_fail(request, &failure, NULL);
+    struct stream *stream = purge_stream_of(request);
+    if (stream != NULL)
+        stream_state_gather(stream, NULL, request, delete_on_state);
 }
 
 static void delete_on_watermark(struct watermark_wait *wait)

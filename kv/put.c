@@ -24,6 +24,7 @@
 #include "core/subject.h"
 #include "kv/gathering.h"
 #include "kv/put_parts.h"
+#include "kv/stripe_total.h"
 
 static void put_arrive(struct stripe *stripe, const struct put_view *view);
 static void put_gather(struct stripe *stripe, const struct put_view *view);
@@ -168,8 +169,8 @@ enum kv_take put_publish(struct stream *stream, const struct origin *origin, con
     if (!put_may_go(stream, &rules, key, to, &failure))
         return put_refuse(stream, origin, msg, &failure);
     bool is_striped = stream->stripe_count > 1;
-    bool needs_stripe =
-        (rules.flags & PUT_NEEDS_STATE) != 0 || stream->config.discard_new_per_subject;
+    bool needs_stripe = (rules.flags & PUT_NEEDS_STATE) != 0
+                        || stream->config.discard_new_per_subject || stream_has_totals(stream);
     if (is_striped && needs_stripe)
         rules.flags |= PUT_CONN_WAITS;
     struct bytes reply = stream->config.no_ack ? (struct bytes){0} : msg->reply;
@@ -292,6 +293,7 @@ static void put_decide(struct stripe *stripe, const struct put_view *view)
                        : order_take(stream->order, &stream->taken, kv->shard, false, &taken_index);
     if (seq == 0) {
         stream_floor_rose(stream); /* it was lowered for the attempt */
+        put_check_undo(stripe, view);
         bool is_still = put_check_last(stripe, view);
         ASSERT(!is_still); /* sequences only rise */
         return;

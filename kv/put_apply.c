@@ -153,6 +153,8 @@ void put_apply(struct stripe *stripe, const struct put_view *view, uint64_t seq,
     put->message_bytes = put_view_bytes(view);
     put->is_pinned = false;
     put->is_here = !stripe_is_superseded(stripe, entry, seq);
+    if (!put->is_here)
+        put_check_undo(stripe, view);
     enum status status = put->is_here ? put_store(put, view) : put_pass_over(put, view);
     if (status == STATUS_BUSY) {
         struct put_request sequenced = *view->request;

@@ -10,6 +10,7 @@
 #include "core/hash.h"
 #include "core/subject.h"
 #include "kv/put_parts.h"
+#include "kv/stripe_total.h"
 
 bool put_space_allows(const struct kv *kv, uint32_t shard_index, uint32_t flags)
 {
@@ -179,8 +180,16 @@ bool put_check(struct stripe *stripe, const struct put_view *view)
     return !is_limited || check_limits(stripe, view, entry);
 }
 
+void put_check_undo(struct stripe *stripe, const struct put_view *view)
+{
+    if (view->request->seq == 0) /* else it was not checked here */
+        stripe_total_unreserve(stripe, stripe_message_size(stripe->stream, view->subject.count,
+                                                           view->headers.count, view->value.count));
+}
+
 bool put_check_again(struct stripe *stripe, const struct put_view *view)
 {
+    put_check_undo(stripe, view);
     struct index_key *entry = find(stripe, view);
     return check_key(stripe, view, entry) && check_limits(stripe, view, entry);
 }

@@ -97,6 +97,8 @@ void put_pass(struct stream *stream, uint32_t to, const struct put_view *view);
 
 bool put_space_allows(const struct kv *kv, uint32_t shard_index, uint32_t flags);
 bool put_check(struct stripe *stripe, const struct put_view *view);
+/* What put_check has allowed is not stored after all. */
+void put_check_undo(struct stripe *stripe, const struct put_view *view);
 /* The stream's sequence alone: it may have moved since. */
 bool put_check_last(struct stripe *stripe, const struct put_view *view);
 /* Behind the fence: what may have changed since the sequence was taken. */

@@ -405,6 +405,13 @@ bool stream_config_needs_whole_keys(const struct stream_config *config)
     return config->mirror != NULL || config->source_count > 0 || config->transform != NULL;
 }
 
+bool stream_config_needs_one_place(const struct stream_config *config)
+{
+    bool is_limited = config->messages_max > 0 || config->bytes_max > 0;
+    return stream_config_bucket(config).count == 0 || stream_config_needs_whole_keys(config)
+           || (is_limited && config->discard == STREAM_DISCARD_OLD);
+}
+
 bool stream_config_needs_one_stripe(const struct stream_config *config)
 {
     return stream_config_bucket(config).count == 0 || config->messages_max > 0

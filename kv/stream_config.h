@@ -94,8 +94,10 @@ int stream_config_level(const struct stream_config *config);
  * whole subjects, which is decided at creation.
  */
 bool stream_config_needs_whole_keys(const struct stream_config *config);
-/* True when the rules of this stream need all its keys in one place (design section 2). */
+/* True when it is better for this stream to have all its keys in one place, if it is made like that (design section 2). */
 bool stream_config_needs_one_stripe(const struct stream_config *config);
+/* True when it does not work in any other way. */
+bool stream_config_needs_one_place(const struct stream_config *config);
 
 /* Is the name one that a stream may have? Its text for people goes to failure. */
 bool stream_name_check(struct bytes name, struct api_failure *failure);

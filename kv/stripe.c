@@ -10,6 +10,7 @@
 #include "kv/pin.h"
 #include "kv/put.h"
 #include "kv/room.h"
+#include "kv/stripe_total.h"
 
 #define EXPIRY_RETRY_NS UINT64_C(100000000)
 
@@ -30,6 +31,8 @@ static void removed_list_add(struct removed_list *list, struct stripe *stripe,
     struct heap *heap = kv->shard->heap;
     if (!stripe->stream->is_memory)
         store_forget(kv->store, removed.where);
+    if (stripe->total.is_counted)
+        stripe_total_publish(stripe);
     if (list->more == NULL && list->count < COUNT_OF(list->few)) {
         list->few[list->count++] = removed;
         return;
@@ -97,7 +100,7 @@ static bool key_is_full(const struct stripe *stripe, const struct index_key *key
            && (int64_t)index_key_message_count(stripe->index, key) >= history;
 }
 
-const char *stripe_limit_words(const struct stripe *stripe, const struct index_key *key,
+const char *stripe_limit_words(struct stripe *stripe, const struct index_key *key,
                                uint64_t size_bytes)
 {
     const struct stream_config *config = &stripe->stream->config;
@@ -106,6 +109,10 @@ const char *stripe_limit_words(const struct stripe *stripe, const struct index_k
     bool is_full = key_is_full(stripe, key);
     if (config->discard_new_per_subject && is_full)
         return "maximum messages per subject exceeded";
+    if (stream_has_totals(stripe->stream))
+        return stripe_total_reserve(
+            stripe, is_full, is_full ? index_key_message(stripe->index, key, 0).size_bytes : 0,
+            size_bytes);
     if (config->messages_max > 0 && !is_full
         && index_message_count(stripe->index) >= (uint64_t)config->messages_max)
         return "maximum messages exceeded";
@@ -272,6 +279,8 @@ void stripe_put_message(struct stripe *stripe, struct bytes key, uint64_t hash,
     stripe->entering_seq = message->seq;
     stripe_enter_message(stripe, key, hash, message, previous_out, removed);
     stripe->entering_seq = 0;
+    if (stripe->total.is_counted)
+        stripe_total_unreserve(stripe, message->size_bytes);
 }
 
 bool stripe_remove_message(struct stripe *stripe, struct index_key *key, uint64_t seq,
@@ -373,6 +382,7 @@ static void stripe_trim_all(struct stripe *stripe, uint32_t keep, struct removed
 
 void stripe_apply_limits(struct stripe *stripe)
 {
+    stripe_total_publish(stripe);
     const struct stream_config *config = &stripe->stream->config;
     struct removed_list removed = {0};
     if (config->messages_per_subject_max > 0)

@@ -37,6 +37,13 @@ static inline const struct removed *removed_list_at(const struct removed_list *l
     return list->more != NULL ? &list->more[i] : &list->few[i];
 }
 
+/* What the stripe has added to the stream's totals (kv/stripe_total.c). */
+struct stripe_total {
+    uint64_t counted_bytes, counted_messages;   /* in the order's words */
+    uint64_t reserved_bytes, reserved_messages; /* of these, for messages not entered yet */
+    bool is_counted;                            /* the stream has such limits */
+};
+
 struct stripe {
     struct stream *stream;   /* borrows */
     struct index *index;     /* owns */
@@ -55,6 +62,7 @@ struct stripe {
     uint64_t registrations;
     struct pin *pins; /* owns: what snapshots keep of the past (kv/pin.h) */
     struct timer expiry;
+    struct stripe_total total;
     struct holds *holds;   /* owns; NULL unless someone reads the stripe as it was (kv/hold.c) */
     uint64_t entering_seq; /* of the message being entered, which may push others out; 0: none */
 
@@ -70,8 +78,11 @@ void stripe_destroy(struct stripe *stripe); /* memory streams: frees the message
 /* The subject's key and hash. room: STREAM_KEY_ROOM bytes, used only for subjects outside the prefix. */
 struct index_key *stripe_find(const struct stripe *stripe, struct bytes key, uint64_t hash);
 
-/* Why the stream's limits refuse a message of this size; NULL: they do not. Words of nats-server (10077). */
-const char *stripe_limit_words(const struct stripe *stripe, const struct index_key *key,
+/*
+ * Why the stream's limits refuse a message of this size; NULL: they do not, and its room is reserved where stripes share a limit
+ * (stripe_total_unreserve). Words of nats-server (10077).
+ */
+const char *stripe_limit_words(struct stripe *stripe, const struct index_key *key,
                                uint64_t size_bytes);
 
 /* Sizes as JetStream counts them (jetstream-streams.md section 8.1). */

@@ -5,10 +5,15 @@ All values are those of nats-server 2.15.2, unless a test says why they are not.
 """
 
 import json
+import os
+import re
+import subprocess
 import threading
 import unittest
+from unittest import mock
 
-from harness import ServerTest, main, memory_limit, server_is_pail
+from harness import (Cli, Server, ServerTest, bucket_config, main, memory_limit, require_program,
+                     server_is_pail, server_program)
 
 EOB = "204"
 
@@ -414,6 +419,273 @@ class StreamInfo(QueryTest):
         answer = self.create(metadata={"z": "1", "A": "2", "_nats.mine": "3", "_nats.ver": "no"})
         self.assertEqual(list(answer["config"]["metadata"]),
                          ["A", "_nats.level", "_nats.mine", "_nats.req.level", "_nats.ver", "z"])
+
+
+class Limits(QueryTest):
+    """A bucket that is made without limits lies on all shards; it keeps those it gets later."""
+
+    def update(self, **changes):
+        answer = self.client.api("STREAM.UPDATE." + self.stream,
+                                 bucket_config(self.bucket, **changes))
+        self.assertNotIn("error", answer)
+        return answer
+
+    def size_of(self, key, value):
+        return 30 + len(self.subject(key)) + len(value)
+
+    def write_until_full(self, prefix, refusals):
+        """Pipelined, on a connection of its own; keeps how many were stored."""
+        with self.server.connect() as client:
+            replies = [client.put_start(self.bucket, "%s%03d" % (prefix, number), b"v" * 50)
+                       for number in range(200)]
+            answers = [client.answer(reply).json() for reply in replies]
+        refusals.extend(answer["error"] for answer in answers if "error" in answer)
+
+    def fill_at_once(self):
+        refusals = []
+        writers = [threading.Thread(target=self.write_until_full, args=(prefix, refusals))
+                   for prefix in "abcdefgh"]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        return refusals
+
+    def test_bytes_of_a_bucket_that_had_no_limit(self):
+        self.create()
+        self.put_all("xyz")
+        size = self.size_of("a000", b"v" * 50)
+        before = self.client.stream_state(self.bucket)["bytes"]
+        limit = before + 500 * size + size // 2
+        answer = self.update(max_bytes=limit)
+        self.assertEqual(answer["config"]["max_bytes"], limit)
+        refusals = self.fill_at_once()
+        state = self.client.stream_state(self.bucket)
+        self.assertEqual((state["bytes"], state["messages"]), (before + 500 * size, 503))
+        self.assertEqual(len(refusals), 1600 - 500)
+        for error in refusals:
+            self.assertEqual(error, {"code": 503, "err_code": 10077,
+                                     "description": "maximum bytes exceeded"})
+        self.assertEqual(self.client.put(self.bucket, "x", "X-value"), state["last_seq"] + 1)
+        longer = self.client.publish_kv(self.bucket, "x", "much longer" * 20)
+        self.assert_error(longer, 503, 10077, "maximum bytes exceeded")
+        self.client.api_ok("STREAM.PURGE." + self.stream, {"filter": self.subject("y")})
+        self.client.put(self.bucket, "y", "y-value")
+        self.update(max_bytes=limit + 10 * size)
+        self.assertEqual(len(self.fill_at_once()) < 1600, True)
+        self.assertLessEqual(self.client.stream_state(self.bucket)["bytes"], limit + 10 * size)
+        self.update()
+        self.assertEqual(self.fill_at_once(), [])
+        self.assertEqual(self.client.stream_state(self.bucket)["messages"], 1603)
+
+    def test_messages_of_a_bucket_that_had_no_limit(self):
+        self.create()
+        self.update(max_msgs=100)
+        refusals = self.fill_at_once()
+        self.assertEqual(len(refusals), 1500)
+        self.assertEqual(refusals[0]["description"], "maximum messages exceeded")
+        self.assertEqual(self.client.stream_state(self.bucket)["messages"], 100)
+        answer = self.client.update(self.bucket, "new", "x", 0)
+        self.assert_error(answer, 503, 10077, "maximum messages exceeded")
+
+    def test_they_outlive_a_restart(self):
+        server = self.server = Server()
+        self.addCleanup(server.close)
+        with server.connect() as self.client:
+            self.create()
+            self.update(max_msgs=10)
+            self.assertEqual(len(self.fill_at_once()), 1590)
+            server.kill()
+            server.start(server.port)
+            self.client = server.connect()
+            answer = self.client.publish_kv(self.bucket, "new", "x")
+            self.assert_error(answer, 503, 10077, "maximum messages exceeded")
+            self.assertEqual(self.client.stream_state(self.bucket)["messages"], 10)
+            self.client.close()
+
+    def test_the_old_are_discarded_in_one_place_only(self):
+        """pail refuses this in words where the bucket lies on several shards."""
+        self.create()
+        answer = self.client.api("STREAM.UPDATE." + self.stream, bucket_config(
+            self.bucket, max_msgs=10, discard="old"))
+        if "error" in answer:
+            self.assertEqual(answer["error"]["err_code"], 10052)
+            self.assertIn("pail can not discard old messages", answer["error"]["description"])
+        else:
+            self.put_many(20, 1)
+            self.assertEqual(self.client.stream_state(self.bucket)["messages"], 10)
+
+
+class MessageDelete(QueryTest):
+    def test_what_is_not_there(self):
+        for storage in ("file", "memory"):
+            name = "gone-" + storage
+            self.client.api_ok("STREAM.CREATE." + name, {
+                "name": name, "subjects": [name + ".*"], "storage": storage})
+
+            def delete(seq, **more):
+                return self.client.api("STREAM.MSG.DELETE." + name, dict(more, seq=seq))
+
+            for subject in "abcd":
+                self.client.request("%s.%s" % (name, subject), subject)
+            self.assertTrue(delete(1)["success"])
+            self.assertTrue(delete(3, no_erase=True)["success"])
+            self.assert_error(delete(3), 400, 10043, "sequence 3 not found")
+            for seq, file_words in ((9, "stream store EOF"), (1, "no message found"),
+                                    (0, "no message found")):
+                if storage == "file":
+                    self.assert_error(delete(seq), 500, 10057, file_words)
+                else:
+                    self.assert_error(delete(seq), 400, 10043, "sequence %d not found" % seq)
+            self.client.api_ok("STREAM.PURGE." + name)
+            answer = delete(4)
+            self.assertEqual(answer["error"]["err_code"], 10057 if storage == "file" else 10043)
+
+
+class CommandLine(unittest.TestCase):
+    """`nats stream` and `nats kv` print the same with both servers."""
+
+    COMMANDS = """
+stream add S1 --subjects s1.> --defaults
+stream add S2 --subjects s2.> --defaults --storage memory --max-msgs 100 --max-bytes 1MB --max-age 1h --discard new --max-msgs-per-subject 5 --max-msg-size 1000 --dupe-window 1m --allow-rollup --deny-delete --no-deny-purge --allow-direct --description hello --metadata a=b --compression s2 --no-ack
+stream add S3 --subjects s3 --defaults --replicas 3
+stream add S4 --subjects s4 --defaults --first-sequence 100 --max-consumers 3 --tag x --discard-per-subject --discard new --max-msgs-per-subject 2
+stream add S1 --subjects s1.>,x --defaults
+stream info S1
+stream info S2 --json
+stream info S1 --no-select
+stream info NOPE
+stream state S1
+stream subjects S1
+pub s1.a one
+pub s1.b two
+pub s1.a three
+pub s1.c four --header X:1
+stream subjects S1 --json
+stream subjects S1 s1.a
+stream state S1
+stream ls
+stream ls -a
+stream ls -n
+stream ls --subject s1.a
+stream ls --json
+stream report
+stream find
+stream find --subject s1.a
+stream find --empty
+stream get S1 2
+stream get S1 -S s1.a
+stream get S1 99
+stream get S1 4 --json
+stream rmm S1 2 -f
+stream rmm S1 2 -f
+stream rmm S1 99 -f
+stream rmm S2 1 -f
+stream info S1
+stream purge S1 -f --subject s1.a --keep 1
+stream purge S1 -f --seq 4
+stream purge S1 -f
+stream purge S1 -f --seq 50
+stream state S1
+stream edit S1 -f --description new --max-msgs 10
+stream edit S1 -f --subjects s1.>,y --max-age 2h
+stream edit S2 -f --deny-purge
+stream edit S2 -f --no-deny-delete
+stream edit S1 -f --storage memory
+stream edit S1 -f --replicas 3
+stream seal S4 -f
+stream info S4
+pub s4 x
+stream cluster step-down S1
+stream gaps S1
+stream graph S1
+stream view S1
+stream copy S1 S5 --subjects s5
+stream rm S5 -f
+stream rm S4 -f
+stream rm NOPE -f
+kv add b --history 5 --description d --ttl 1h --max-value-size 1024 --max-bucket-size 1MB
+kv add c
+kv add c --history 3
+kv put c a one
+kv put c a two
+kv put c b.c three
+kv get c a
+kv get c a --raw
+kv get c a --revision 2 --raw
+kv get c a --revision 1 --raw
+kv get c none
+kv create c a x
+kv create c n x
+kv update c n y 4
+kv update c n y 4
+kv history c a
+kv del c a -f
+kv get c a
+kv history c a
+kv purge c b.c -f
+kv ls
+kv ls c
+kv ls c -v
+kv ls c -v --display-value
+kv ls -n
+kv info c
+kv info nope
+kv status b
+kv edit c --history 4 --description zz
+kv edit c --max-bucket-size 1MB
+kv info c
+kv edit c --ttl 1h --max-value-size 100
+kv put c big 12345678901234567890
+kv revert c n 4 --force
+kv history c n
+kv compact c -f
+kv ls c
+kv del c -f
+kv del nope -f
+kv add m --storage memory
+kv put m k v
+kv get m k --raw
+account info
+"""
+
+    @staticmethod
+    def comparable(text):
+        """Without what differs from run to run."""
+        text = text.replace("\u00a0", " ")  # the library that prints differences puts them at random
+        for pattern, word in (
+                (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z?", "TIME"),
+                (r"\b\d\d:\d\d:\d\d\b", "TIME"),
+                (r"\b(\d+(\.\d+)?(ms|µs|s|m|h))+\b", "DURATION"),
+                (r"\bN[A-Z0-9]{55}\b", "ID"), (r"127\.0\.0\.1:\d+", "ADDRESS"),
+                (r"Client ID: \d+", "Client ID"), (r"hosted at level \d", "hosted"),
+                (r'"_nats\.level": "\d"', "level"), (r"[ \t─]+", " ")):
+            text = re.sub(pattern, word, text)
+        return text
+
+    def run_all(self, program):
+        found = []
+        with mock.patch.dict(os.environ, PAIL_SERVER=program):
+            server = Server()
+        try:
+            cli = Cli(server)
+            self.addCleanup(cli.close)
+            for line in self.COMMANDS.strip().split("\n"):
+                done = subprocess.run(cli.command(line.split()), env=cli.environment(),
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                      stderr=subprocess.STDOUT, timeout=60)
+                found.append("%s -> %d\n%s" % (line, done.returncode, self.comparable(
+                    done.stdout.decode(errors="replace"))))
+        finally:
+            server.close()
+        return found
+
+    @unittest.skipUnless(server_is_pail(), "there is nothing to compare")
+    def test_every_command(self):
+        reference = self.run_all(require_program("nats-server"))
+        ours = self.run_all(server_program())
+        for expected, given in zip(reference, ours):
+            self.assertEqual(given, expected)
 
 
 if __name__ == "__main__":

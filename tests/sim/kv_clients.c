@@ -597,10 +597,11 @@ static void on_removal(struct clients *clients, struct call *call, const struct 
 {
     char words[256];
     uint64_t error = error_of(json, words, sizeof words);
-    bool is_fine = error == 0 || (error == 10059 && call->life->state >= LIFE_DELETING)
-                   || (error == 10043 && call->kind == CALL_DELETE_MESSAGE)
-                   || (error == 10057 && call->life->has_deny_delete)
-                   || (error == 10023 && clients->may_lack_space);
+    bool is_fine =
+        error == 0 || (error == 10059 && call->life->state >= LIFE_DELETING)
+        || (error == 10043 && call->kind == CALL_DELETE_MESSAGE)
+        || (error == 10057 && (call->life->has_deny_delete || call->kind == CALL_DELETE_MESSAGE))
+        || (error == 10023 && clients->may_lack_space);
     CHECK(is_fine, "a removal is refused: %s", words);
     if (error == 10023)
         return; /* some stripes may have removed theirs: as if there was no answer */
