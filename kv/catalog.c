@@ -8,6 +8,7 @@
 #include "kv/account.h"
 #include "kv/directory.h"
 #include "kv/info.h"
+#include "kv/limits.h"
 #include "kv/stream_graph.h"
 
 /* Sent to the home shard; reply, stream name and payload follow. */
@@ -156,7 +157,8 @@ static bool create_is_allowed(struct operation *operation, struct stream *existi
         return api_fail(failure, API_SUBJECTS_OVERLAP, NULL);
     return existing != NULL
            || (account_check_stream(kv, operation->request->origin.account, NULL, config, failure)
-               && stream_config_check_supported(config, failure));
+               && stream_config_check_supported(config, failure)
+               && limits_reserve(kv, config, NULL, failure));
 }
 
 static bool create_check(struct operation *operation, struct api_failure *failure)

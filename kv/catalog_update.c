@@ -5,6 +5,7 @@
 #include "kv/stream_graph.h"
 
 #include "kv/account.h"
+#include "kv/limits.h"
 
 /*
  * What comes from now on says by itself which history it met. What was taken until now is in its stripe when the answer is given
@@ -75,7 +76,8 @@ static bool update_check(struct operation *operation, struct stream *stream,
     if (stream == NULL || !stream->is_visible)
         return api_fail(failure, API_STREAM_NOT_FOUND, NULL);
     if (!stream_config_check_update(&stream->config, config, failure)
-        || !stream_config_check_supported(config, failure))
+        || !stream_config_check_supported(config, failure)
+        || !limits_reserve(stream->kv, config, stream, failure))
         return false;
     if (stream_overlap(&stream->kv->streams, stream->account, config) != NULL)
         return api_fail(failure, API_SUBJECTS_OVERLAP, NULL);

@@ -25,11 +25,15 @@ struct kv_options {
     uint64_t payload_bytes_max; /* max_payload */
     struct accounts *accounts;  /* shares; NULL: $G alone, with JetStream and without limits */
     bool is_strict;             /* refuse unknown fields in API requests (10025) */
+    uint64_t memory_bytes_max, file_bytes_max; /* of all streams together; 0: no limit */
     struct store_options store;
 };
 
 struct kv_world *kv_world_create(const struct kv_options *options,
                                  struct store_directory *directory);
+/* From now on these limits hold; 0: none. On shard 0, or before any shard runs. */
+void kv_world_set_limits(struct kv_world *world, uint64_t memory_bytes_max,
+                         uint64_t file_bytes_max);
 void kv_world_destroy(struct kv_world *world); /* after every kv */
 
 /*
@@ -68,6 +72,8 @@ void kv_on_room(struct kv *kv);
 /* Figures for monitoring, of all shards together; up to a second old. Any shard. */
 struct kv_figures {
     uint64_t streams, consumers, messages, bytes;
+    uint64_t memory_bytes, file_bytes;       /* of these */
+    uint64_t reserved_memory, reserved_file; /* sums of max_bytes */
     uint64_t api_total, api_errors;
 };
 void kv_figures(const struct kv *kv, struct kv_figures *figures_out);

@@ -141,7 +141,7 @@ static bool put_may_go(const struct stream *stream, const struct put_rules *rule
     bool has_fault = (flags & PUT_HAS_FAULT) != 0;
     if (!needs_state && has_fault && rules->fault_place < PUT_CHECK_SPACE)
         return false;
-    if (!needs_state && !stream->is_memory && !put_space_allows(stream->kv, to, flags))
+    if (!needs_state && !put_space_allows(stream, to, flags))
         return api_fail(failure, API_INSUFFICIENT_RESOURCES, NULL);
     if (!needs_state && has_fault)
         return false;

@@ -9,11 +9,17 @@
  */
 #include "core/hash.h"
 #include "core/subject.h"
+#include "kv/limits.h"
 #include "kv/put_parts.h"
 #include "kv/stripe_total.h"
 
-bool put_space_allows(const struct kv *kv, uint32_t shard_index, uint32_t flags)
+bool put_space_allows(const struct stream *stream, uint32_t shard_index, uint32_t flags)
 {
+    const struct kv *kv = stream->kv;
+    if ((flags & PUT_IS_DELETE) == 0 && !limits_allow(kv, stream->is_memory))
+        return false;
+    if (stream->is_memory)
+        return true;
     enum store_space space = store_directory_space(kv_world_directory(kv->world), shard_index);
     return space == STORE_SPACE_OK || (space == STORE_SPACE_LOW && (flags & PUT_IS_DELETE) != 0);
 }
@@ -144,9 +150,8 @@ static bool check_state(struct stripe *stripe, const struct put_view *view,
         return refuse(stripe, view, fault);
     if (!check_id(stripe, view, rules.id) || !check_last_id(stripe, view, rules.last_id))
         return false;
-    bool has_space = stripe->stream->is_memory
-                     || put_space_allows(stripe->stream->kv, stripe->stream->kv->shard->index,
-                                         view->request->flags);
+    bool has_space =
+        put_space_allows(stripe->stream, stripe->stream->kv->shard->index, view->request->flags);
     if (has_fault && (has_space || rules.fault_place < PUT_CHECK_SPACE))
         return refuse(stripe, view, fault);
     return true;
@@ -175,7 +180,7 @@ bool put_check(struct stripe *stripe, const struct put_view *view)
         entry = find(stripe, view);
     if ((flags & PUT_NEEDS_STATE) != 0 && !check_state(stripe, view, entry))
         return false;
-    if (!stream->is_memory && !put_space_allows(kv, kv->shard->index, flags))
+    if (!put_space_allows(stream, kv->shard->index, flags))
         return refuse(stripe, view, (struct put_verdict){.error = API_INSUFFICIENT_RESOURCES});
     return !is_limited || check_limits(stripe, view, entry);
 }

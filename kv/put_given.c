@@ -75,7 +75,7 @@ enum put_given_result put_given(struct stripe *stripe, const struct put_given *g
     /* A mirror's sequences are given: it may queue for room behind others. A source's must be taken in the order of the log. */
     if (!put_has_room(kv) || (given->seq == 0 && kv->room_head != NULL))
         return PUT_GIVEN_BUSY;
-    if (!stream->is_memory && !put_space_allows(kv, kv->shard->index, flags))
+    if (!put_space_allows(stream, kv->shard->index, flags))
         return PUT_GIVEN_FULL;
     if (is_duplicate(stripe, given, flags))
         return PUT_GIVEN_SKIPPED;

@@ -95,7 +95,7 @@ void put_pass(struct stream *stream, uint32_t to, const struct put_view *view);
 
 /* ---- kv/put_check.c: may it be stored? Each of these has refused the put when it gives false ---- */
 
-bool put_space_allows(const struct kv *kv, uint32_t shard_index, uint32_t flags);
+bool put_space_allows(const struct stream *stream, uint32_t shard_index, uint32_t flags);
 bool put_check(struct stripe *stripe, const struct put_view *view);
 /* What put_check has allowed is not stored after all. */
 void put_check_undo(struct stripe *stripe, const struct put_view *view);

@@ -108,6 +108,8 @@ struct kv {
     struct consumer **consumers; /* owns; hash by deliver subject */
     uint32_t consumer_count, consumer_capacity;
 
+    uint64_t held_bytes[2]; /* by this shard's stripes: on disk, in memory (kv/limits.h) */
+
     struct text scratch; /* an answer being built; emptied by whoever uses it */
     struct text mapped;  /* the subject a transform made of a message being published */
     uint64_t api_total, api_errors;
@@ -137,6 +139,7 @@ const struct kv_options *kv_world_options(const struct kv_world *world);
 struct store_directory *kv_world_directory(const struct kv_world *world);
 /* The shard that a message, or a removal of one, belongs to. */
 uint32_t record_shard(const struct kv *kv, const struct record *record);
+struct limits_shared *kv_world_limits(struct kv_world *world);
 
 /* ---- kv/gather.c: ask several shards, go on when all have answered ---- */
 

@@ -55,6 +55,7 @@ struct stripe *stripe_create(struct stream *stream)
     struct stripe *stripe = heap_alloc_zeroed(stream->kv->shard->heap, sizeof *stripe);
     stripe->stream = stream;
     stripe->index = index_create(stream->kv->shard->heap);
+    index_count_into(stripe->index, &stream->kv->held_bytes[stream->is_memory]);
     return stripe;
 }
 

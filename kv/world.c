@@ -23,6 +23,7 @@
 #include "kv/directory.h"
 #include "kv/follow.h"
 #include "kv/gathering.h"
+#include "kv/limits.h"
 #include "kv/move.h"
 #include "kv/put.h"
 #include "kv/restore.h"
@@ -35,12 +36,14 @@
 /* What one shard last told of itself. */
 struct world_figures {
     struct shared_u64 streams, consumers, messages, bytes, api_total, api_errors;
+    struct shared_u64 reserved_memory, reserved_file;
 };
 
 struct kv_world {
     struct kv_options options;
     struct store_directory *directory; /* borrows */
     struct world_figures figures[SHARD_COUNT_MAX];
+    struct limits_shared limits;
 };
 
 /* The home shard's sums while the others recover. */
@@ -73,6 +76,17 @@ struct store_directory *kv_world_directory(const struct kv_world *world)
     return world->directory;
 }
 
+struct limits_shared *kv_world_limits(struct kv_world *world)
+{
+    return &world->limits;
+}
+
+void kv_world_set_limits(struct kv_world *world, uint64_t memory_bytes_max, uint64_t file_bytes_max)
+{
+    limits_init(&world->limits, &(struct kv_options){.memory_bytes_max = memory_bytes_max,
+                                                     .file_bytes_max = file_bytes_max});
+}
+
 struct kv_world *kv_world_create(const struct kv_options *options,
                                  struct store_directory *directory)
 {
@@ -81,6 +95,7 @@ struct kv_world *kv_world_create(const struct kv_options *options,
     memset(world, 0, sizeof *world);
     world->options = *options;
     world->directory = directory;
+    limits_init(&world->limits, options);
     return world;
 }
 
@@ -328,6 +343,7 @@ struct kv *kv_create(struct shard *shard, struct kv_world *world, struct outbox 
     shard_add_phase(shard, catalog_phase, kv);
     shard_add_phase(shard, watermark_phase, kv);
     shard_add_phase(shard, gathering_phase, kv); /* what the phases above drained */
+    shard_add_phase(shard, limits_phase, kv);
     if (shard->index == KV_HOME_SHARD) {
         catalog_init(kv);
         kv->recovery = heap_alloc_zeroed(shard->heap, sizeof *kv->recovery);
@@ -430,6 +446,10 @@ static void figures_publish(struct timer *timer)
     shared_store_relaxed(&out->consumers, figures.consumers);
     shared_store_relaxed(&out->messages, figures.messages);
     shared_store_relaxed(&out->bytes, figures.bytes);
+    if (kv->catalog != NULL) {
+        shared_store_relaxed(&out->reserved_memory, limits_reserved(kv, true));
+        shared_store_relaxed(&out->reserved_file, limits_reserved(kv, false));
+    }
     shared_store_relaxed(&out->api_total, figures.api_total);
     shared_store_relaxed(&out->api_errors, figures.api_errors);
 }
@@ -451,6 +471,11 @@ void kv_figures(const struct kv *kv, struct kv_figures *figures_out)
         figures_out->consumers += shared_load_relaxed(&from->consumers);
         figures_out->messages += shared_load_relaxed(&from->messages);
         figures_out->bytes += shared_load_relaxed(&from->bytes);
+        figures_out->memory_bytes +=
+            shared_load_relaxed(&kv->world->limits.bytes[LIMITS_MEMORY][i]);
+        figures_out->file_bytes += shared_load_relaxed(&kv->world->limits.bytes[LIMITS_FILE][i]);
+        figures_out->reserved_memory += shared_load_relaxed(&from->reserved_memory);
+        figures_out->reserved_file += shared_load_relaxed(&from->reserved_file);
         figures_out->api_total += shared_load_relaxed(&from->api_total);
         figures_out->api_errors += shared_load_relaxed(&from->api_errors);
     }

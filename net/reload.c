@@ -176,6 +176,9 @@ void reload_take(struct net *net)
     server->config_load_wall_ns = shard_wall_ns(net->shard);
     if (has_moved && server->is_ready)
         ports_file_write(server);
+    if (server->world != NULL)
+        kv_world_set_limits(server->world, server_store_limit(next->memory_store_bytes_max),
+                            server_store_limit(next->file_store_bytes_max));
     struct limits limits = net_limits_of(next);
     for (uint32_t i = 0; i < net->shard->count; i++)
         mailbox_send(net->shard, i, on_limits, &limits, sizeof(limits));

@@ -207,6 +207,12 @@ static struct store_options store_options_of(const struct server *server)
     };
 }
 
+/* As kv wants it: 0 is none. */
+uint64_t server_store_limit(uint64_t option)
+{
+    return option == INT64_MAX ? 0 : option == 0 ? 1 : option;
+}
+
 static bool open_store(struct server *server, struct io *io, struct store_directory **directory)
 {
     const char *path = server->options->store_dir;
@@ -233,6 +239,8 @@ static bool open_store(struct server *server, struct io *io, struct store_direct
         .accounts = server->accounts,
         .payload_bytes_max = server->options->payload_bytes_max,
         .is_strict = server->options->strict,
+        .memory_bytes_max = server_store_limit(server->options->memory_store_bytes_max),
+        .file_bytes_max = server_store_limit(server->options->file_store_bytes_max),
         .store = options,
     };
     server->world = kv_world_create(&kv_options, *directory);

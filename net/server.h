@@ -102,6 +102,9 @@ void monitor_close(struct net *net);
 void monitor_destroy(struct net *net); /* after the shard's last turn */
 uint16_t monitor_port(const struct monitor *monitor);
 
+/* What kv is told of max_mem_store and max_file_store. */
+uint64_t server_store_limit(uint64_t option);
+
 /* Sums of all shards' figures. */
 void server_figures(const struct server *server, struct net_figures *figures_out);
 

@@ -37,6 +37,7 @@ struct index {
     uint64_t message_count;
     uint64_t key_count;
     uint64_t size_bytes;
+    uint64_t *size_sum; /* borrows; NULL: nobody counts it */
     uint64_t ring_bytes;
 };
 
@@ -69,6 +70,19 @@ static uint32_t key_message_count(const struct index_key *key);
 static bool hit_open(const struct index *index, bool is_hit, const struct sequence_hit *hit,
                      struct index_key **key_out, struct message *message_out);
 
+static inline void size_change(struct index *index, uint64_t more, uint64_t less)
+{
+    index->size_bytes += more - less;
+    if (index->size_sum != NULL)
+        *index->size_sum += more - less;
+}
+
+void index_count_into(struct index *index, uint64_t *sum)
+{
+    ASSERT(index->size_bytes == 0);
+    index->size_sum = sum;
+}
+
 struct index *index_create(struct heap *heap)
 {
     struct index *index = heap_alloc_zeroed(heap, sizeof(*index));
@@ -83,6 +97,7 @@ void index_destroy(struct index *index)
 {
     if (index == NULL)
         return;
+    size_change(index, 0, index->size_bytes);
     if (index->ring_bytes > 0) {
         struct sequence_hit hit = {0};
         for (uint64_t seq = 0; sequence_log_seek(&index->log, seq, &hit); seq = hit.seq + 1) {
@@ -142,7 +157,7 @@ struct index_key *index_insert(struct index *index, struct bytes key, uint64_t h
     }
     sequence_log_insert(&index->log, kept.seq, handle);
     index->message_count++;
-    index->size_bytes += kept.size_bytes;
+    size_change(index, kept.size_bytes, 0);
     return owner;
 }
 
@@ -158,7 +173,7 @@ bool index_remove(struct index *index, struct index_key *key, uint64_t seq,
     ASSERT(key_at(index, handle) == key);
 
     index->message_count--;
-    index->size_bytes -= removed_out->size_bytes;
+    size_change(index, 0, removed_out->size_bytes);
     if ((key->flags & KEY_HAS_RING) != 0)
         key_drop(index, key, position);
     else
@@ -194,8 +209,7 @@ bool index_replace(struct index *index, struct index_key *key, const struct mess
     key_set_newest(key, &kept);
     key->where = kept.where;
     sequence_log_insert(&index->log, kept.seq, handle);
-    index->size_bytes += kept.size_bytes;
-    index->size_bytes -= removed_out->size_bytes;
+    size_change(index, kept.size_bytes, removed_out->size_bytes);
     return true;
 }
 

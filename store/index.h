@@ -92,6 +92,8 @@ bool index_scan(const struct index *index, uint64_t *cursor, uint32_t budget,
 
 uint64_t index_message_count(const struct index *index);
 uint64_t index_key_count(const struct index *index);
+/* From now on `sum` has the size of this index as a part; borrowed until index_destroy. To be called while it is empty. */
+void index_count_into(struct index *index, uint64_t *sum);
 uint64_t index_size_bytes(const struct index *index);   /* sum of size_bytes */
 uint64_t index_memory_bytes(const struct index *index); /* what it costs */
 

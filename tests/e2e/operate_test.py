@@ -282,6 +282,66 @@ class LameDuck(Operate):
                       "duration (30s)", done.stderr)
 
 
+class StoreLimits(Operate):
+    CONFIG = ("jetstream { max_mem_store: 2MB, max_file_store: 1MB }\n")
+
+    def make(self, client, name, **config):
+        answer = client.api("STREAM.CREATE." + name,
+                            dict({"name": name, "subjects": [name + ".>"]}, **config))
+        return answer.get("error", {}).get("err_code", 0)
+
+    def put(self, client, subject, count=100000):
+        answer = client.request(subject, b"x" * count).json()
+        return answer.get("error", {}).get("err_code", 0)
+
+    def test_a_stream_reserves_its_max_bytes(self):
+        client = self.connect(self.start(self.CONFIG))
+        self.assertEqual(self.make(client, "A", max_bytes=2000000), 10047)
+        self.assertEqual(self.make(client, "B", max_bytes=600000), 0)
+        self.assertEqual(self.make(client, "B", max_bytes=600000), 0)  # it is there
+        self.assertEqual(self.make(client, "C", max_bytes=600000), 10047)
+        self.assertEqual(self.make(client, "M", max_bytes=3000000, storage="memory"), 10028)
+        self.assertEqual(client.api("INFO")["reserved_storage"], 600000)
+        for count, code in ((2000000, 10047), (700000, 0)):
+            answer = client.api("STREAM.UPDATE.B", {"name": "B", "subjects": ["B.>"],
+                                                    "max_bytes": count})
+            self.assertEqual(answer.get("error", {}).get("err_code", 0), code)
+        self.assertEqual(client.api("INFO")["reserved_storage"], 700000)
+        client.api("STREAM.DELETE.B")
+        self.assertEqual(self.make(client, "C", max_bytes=600000), 0)
+
+    def test_more_than_the_limit_is_refused_until_something_goes(self):
+        client = self.connect(self.start(self.CONFIG))
+        for name, storage, count in (("D", "file", 11), ("M", "memory", 21)):
+            self.assertEqual(self.make(client, name, storage=storage), 0)
+            codes = [self.put(client, name + ".x") for _ in range(count + 2)]
+            self.assertEqual(codes, [0] * count + [10023] * 2)
+        self.assertEqual(self.make(client, "E"), 0)  # a stream without a reservation may be made
+        self.assertEqual(self.put(client, "E.x", 10), 10023)
+        client.api("STREAM.PURGE.D")
+        self.assertEqual(self.put(client, "E.x", 10), 0)
+
+    def test_a_bucket_on_all_shards_is_limited_too(self):
+        client = self.connect(self.start(self.CONFIG))
+        client.bucket_create("b")
+        codes = [self.put(client, "$KV.b.k%d" % n) for n in range(30)]
+        self.assertEqual(codes[:10], [0] * 10)
+        self.assertEqual(codes[20:], [10023] * 10)
+        client.api("STREAM.DELETE.KV_b")
+        client.bucket_create("b")
+        self.assertEqual(self.put(client, "$KV.b.k"), 0)
+
+    def test_a_reload_raises_the_limit(self):
+        server = self.start("jetstream { max_file_store: 1MB }\n")
+        client = self.connect(server)
+        self.assertEqual(self.make(client, "B", max_bytes=2000000), 10047)
+        self.reload(server, "jetstream { max_file_store: 4MB }\n",
+                    re.escape("Reloaded: JetStream max_file_store = 4.00 MB"))
+        poll_until(lambda: self.make(client, "B", max_bytes=2000000) == 0)
+        self.reload(server, "jetstream { max_file_store: 3MB }\n",
+                    "config reload not supported for decreasing jetstream max memory and store")
+
+
 class LogFiles(Operate):
     def test_a_large_file_is_rotated_and_old_ones_go(self):
         path = os.path.join(self.folder(), "x.log")

@@ -196,6 +196,13 @@ struct kv_world *kv_world_create(const struct kv_options *options,
     return calloc(1, 1);
 }
 
+void kv_world_set_limits(struct kv_world *world, uint64_t memory_bytes_max, uint64_t file_bytes_max)
+{
+    (void)world;
+    (void)memory_bytes_max;
+    (void)file_bytes_max;
+}
+
 void kv_world_destroy(struct kv_world *world)
 {
     free(world);
