@@ -65,7 +65,7 @@ static const struct endpoint endpoints[] = {
     {"CONSUMER.DELETE", 2, false, "consumer_delete_response", consumer_api_delete},
     {"CONSUMER.NAMES", 1, false, "consumer_names_response", consumer_api_names},
     {"CONSUMER.LIST", 1, false, "consumer_list_response", consumer_api_list},
-    {"CONSUMER.PAUSE", 2, false, "consumer_pause_response", run_later},
+    {"CONSUMER.PAUSE", 2, false, "consumer_pause_response", consumer_api_pause},
     {"CONSUMER.LEADER.STEPDOWN", 2, false, "consumer_leader_stepdown_response", run_clustered},
     {"CONSUMER.PEER.REMOVE", 2, false, "consumer_remove_peer_response", run_clustered},
     {"CONSUMER.PEER.EVACUATE", 2, false, "consumer_evacuate_peer_response", run_clustered},
@@ -223,6 +223,8 @@ enum kv_take api_publish(struct kv *kv, const struct origin *origin, const struc
         return snapshots_on_ack(kv, origin->account, msg->subject) ? KV_TAKEN : KV_NONE;
     if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.SNAPSHOT.RESTORE.")))
         return restores_on_chunk(kv, origin, msg);
+    if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.ACK.")))
+        return consumers_on_ack(kv, origin->account, msg) ? KV_TAKEN : KV_NONE;
     if (bytes_start_with(msg->subject, BYTES_LITERAL("$JS.API.DIRECT.GET.")))
         return api_direct_get(kv, origin, msg, bytes_after(msg->subject, sizeof direct - 1));
     if (!bytes_start_with(msg->subject, BYTES_LITERAL("$JS.API.")) || has_empty_token(msg->subject))

@@ -1,56 +1,147 @@
 /*
- * kv/consumer_api.c: creating, describing, deleting and listing consumers.
+ * kv/consumer_api.c: creating, updating, pausing, describing and deleting consumers.
  *
  * A request about one consumer asks the directory which shard has it, and goes there; that shard answers.
  */
 #include "kv/consumer_api.h"
 
-#include <stdlib.h>
-
 #include "kv/consumer.h"
 #include "kv/consumer_check.h"
 #include "kv/directory.h"
 
-enum { NAMES_LIMIT = 1024, LIST_LIMIT = 256, NAME_BYTES = 8 };
+enum { NAME_BYTES = 8 };
 
 /* ---- answers on the consumer's shard ---- */
 
-static void answer_info(struct request *request, const struct consumer *consumer)
+/* Errors of a pause keep its members. */
+static void consumer_fail(struct request *request, const struct api_failure *failure)
+{
+    bool is_pause = strcmp(request->type, "consumer_pause_response") == 0;
+    request_fail(request, failure,
+                 is_pause ? ",\"paused\":false,\"pause_until\":\"0001-01-01T00:00:00Z\"" : NULL);
+}
+
+static void consumer_fail_with(struct request *request, enum api_error error)
+{
+    consumer_fail(request, &(struct api_failure){.error = error});
+}
+
+/* An answer that tells of a consumer's state, until that is durable. */
+struct info_wait {
+    struct flush_wait wait;
+    struct request *request;
+    struct text text;
+};
+
+static void info_on_durable(struct flush_wait *wait, bool is_gone)
+{
+    struct info_wait *info = CONTAINER_OF(wait, struct info_wait, wait);
+    if (is_gone)
+        consumer_fail_with(info->request, API_CONSUMER_NOT_FOUND);
+    else
+        request_answer(info->request, &info->text);
+    text_free(&info->text);
+    heap_free(info);
+}
+
+static void answer_when_flushed(struct request *request, struct consumer *consumer,
+                                const struct text *text)
+{
+    struct info_wait *info = heap_alloc_zeroed(request->kv->shard->heap, sizeof *info);
+    info->wait.on_durable = info_on_durable;
+    info->request = request;
+    text_append(&info->text, text_bytes(text));
+    if (!consumer_wait_flushed(consumer, &info->wait))
+        info_on_durable(&info->wait, false);
+}
+
+static void answer_info(struct request *request, struct consumer *consumer)
 {
     struct text *text = request_begin(request);
     text_append_literal(text, ",");
     consumer_append_info(text, consumer, true);
-    request_answer(request, text);
+    answer_when_flushed(request, consumer, text);
+}
+
+static void answer_pause(struct request *request, struct consumer *consumer)
+{
+    uint64_t until = consumer_config_of(consumer)->pause_until_ns;
+    uint64_t now = shard_wall_ns(request->kv->shard);
+    struct text *text = request_begin(request);
+    text_append_format(text, ",\"paused\":%s,\"pause_until\":\"", until > now ? "true" : "false");
+    if (consumer_config_of(consumer)->pause_until.count > 0)
+        text_append(text, text_bytes(&consumer_config_of(consumer)->pause_until));
+    else
+        text_append_time(text, 0);
+    text_append_literal(text, "\"");
+    if (until > now)
+        text_append_format(text, ",\"pause_remaining\":%llu", (unsigned long long)(until - now));
+    answer_when_flushed(request, consumer, text);
 }
 
 /* A request moves to the shard that has the consumer. */
-struct moved {        /* then reply, stream name, consumer name, configuration JSON */
+struct moved {        /* then reply, stream name, consumer name, and a configuration or a time */
     const char *type; /* literal */
-    uint32_t kind, account, reply_bytes, stream_bytes, name_bytes, config_bytes, is_create_only;
+    uint32_t kind, account, reply_bytes, stream_bytes, name_bytes, more_bytes;
+    uint32_t is_create_only, has_default_threshold;
 };
-enum { MOVED_INFO, MOVED_DELETE, MOVED_CREATE };
+enum { MOVED_INFO, MOVED_DELETE, MOVED_CREATE, MOVED_PAUSE };
 
-static void moved_create(struct request *request, struct consumer *consumer,
-                         struct bytes config_json, bool is_create_only)
+static void updated(void *context, struct consumer *consumer, const struct api_failure *failure)
 {
-    struct text current = {0};
-    consumer_config_append(&current, consumer_config_of(consumer), false);
-    bool is_same = bytes_equal(text_bytes(&current), config_json);
-    text_free(&current);
-    struct api_failure failure = {0};
-    if (is_same) {
-        answer_info(request, consumer);
-        return;
-    }
-    if (is_create_only)
-        api_fail(&failure, API_CONSUMER_EXISTS, NULL);
+    struct request *request = context;
+    if (failure->error != API_OK)
+        consumer_fail(request, failure);
+    else if (strcmp(request->type, "consumer_pause_response") == 0)
+        answer_pause(request, consumer);
     else
-        api_fail(&failure, API_CONSUMER_CREATE, "pail does not support consumer updates yet");
-    request_fail(request, &failure, NULL);
+        answer_info(request, consumer);
 }
 
-/* The consumer is there, but its first list is still being made. */
-static bool is_unfinished(struct kv *kv, const struct moved *moved)
+static void moved_update(struct request *request, struct consumer *consumer,
+                         struct consumer_config *next)
+{
+    struct api_failure failure = {0};
+    if (!consumer_update(consumer, next, request, updated, &failure))
+        consumer_fail(request, &failure);
+    consumer_config_free(next);
+}
+
+/* Of an existing one: the same again, or an update. A pause is not for this request to change. */
+static void moved_create(struct request *request, struct consumer *consumer,
+                         const struct moved *moved, struct bytes config_json)
+{
+    const struct consumer_config *current = consumer_config_of(consumer);
+    struct consumer_config next = {0};
+    consumer_config_restore(&next, config_json);
+    (void)consumer_config_set_pause(&next, text_bytes(&current->pause_until)); /* ours: a time */
+    bool is_same = consumer_config_equal(current, &next);
+    if (moved->is_create_only && (!is_same || moved->has_default_threshold)) {
+        consumer_config_free(&next);
+        consumer_fail_with(request, API_CONSUMER_EXISTS);
+    } else if (is_same) {
+        consumer_config_free(&next);
+        answer_info(request, consumer);
+    } else {
+        moved_update(request, consumer, &next);
+    }
+}
+
+static void moved_pause(struct request *request, struct consumer *consumer, struct bytes until)
+{
+    struct consumer_config next = {0};
+    struct text json = {0};
+    consumer_config_append(&json, consumer_config_of(consumer), false);
+    consumer_config_restore(&next, text_bytes(&json));
+    text_free(&json);
+    (void)consumer_config_set_pause(&next, until); /* read before it moved */
+    if (next.pause_until_ns == 0 && !bytes_start_with(until, BYTES_LITERAL("1970")))
+        text_clear(&next.pause_until);
+    moved_update(request, consumer, &next);
+}
+
+/* The consumer is there, but its first list is still being made, or it is being changed. */
+static bool must_wait(struct kv *kv, const struct moved *moved)
 {
     const char *at = (const char *)(moved + 1) + moved->reply_bytes;
     struct stream *stream =
@@ -59,14 +150,17 @@ static bool is_unfinished(struct kv *kv, const struct moved *moved)
         stream == NULL
             ? NULL
             : consumer_find(stream, bytes_of(at + moved->stream_bytes, moved->name_bytes));
-    return consumer != NULL && !consumer_is_started(consumer);
+    if (consumer == NULL || moved->kind == MOVED_DELETE)
+        return false;
+    return moved->kind == MOVED_INFO ? !consumer_is_started(consumer)
+                                     : !consumer_may_change(consumer);
 }
 
 static void moved_on_arrival(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
 {
     (void)from;
     struct moved *moved = payload;
-    if (moved->kind != MOVED_DELETE && is_unfinished(kv_of(shard), moved)) {
+    if (must_wait(kv_of(shard), moved)) {
         memcpy(mailbox_reserve(shard, shard->index, moved_on_arrival, bytes), payload, bytes);
         return; /* it comes again next turn */
     }
@@ -74,46 +168,48 @@ static void moved_on_arrival(struct shard *shard, void *payload, uint32_t bytes,
     struct msg msg = {.reply = bytes_of(at, moved->reply_bytes)};
     struct bytes stream_name = bytes_of(at += moved->reply_bytes, moved->stream_bytes);
     struct bytes name = bytes_of(at += moved->stream_bytes, moved->name_bytes);
-    struct bytes config = bytes_of(at + moved->name_bytes, moved->config_bytes);
+    struct bytes more = bytes_of(at + moved->name_bytes, moved->more_bytes);
     struct kv *kv = kv_of(shard);
     struct request *request = request_create(
         kv, moved->type, &(struct origin){.account = moved->account}, &msg, stream_name);
     kv->api_total--; /* counted where it came in */
-    struct stream *stream = request_stream(request);
-    if (stream == NULL)
-        return;
-    struct consumer *consumer = consumer_find(stream, name);
-    if (consumer == NULL) {
-        request_fail_with(request, API_CONSUMER_NOT_FOUND);
+    struct stream *stream = stream_by_name(&kv->streams, moved->account, stream_name);
+    struct consumer *consumer = stream == NULL ? NULL : consumer_find(stream, name);
+    if (stream == NULL || !stream->is_visible) {
+        consumer_fail_with(request, API_STREAM_NOT_FOUND);
+    } else if (consumer == NULL) {
+        consumer_fail_with(request, API_CONSUMER_NOT_FOUND);
     } else if (moved->kind == MOVED_INFO) {
         answer_info(request, consumer);
     } else if (moved->kind == MOVED_DELETE) {
         text_append(&request->name, name);
         consumer_destroy(consumer);
         directory_forget_and_answer(request, stream);
+    } else if (moved->kind == MOVED_PAUSE) {
+        moved_pause(request, consumer, more);
     } else {
-        moved_create(request, consumer, config, moved->is_create_only != 0);
+        moved_create(request, consumer, moved, more);
     }
 }
 
-static void request_move(struct request *request, uint32_t to, uint32_t kind, struct bytes config,
-                         bool is_create_only)
+/* `how`: its first members, and the last two. Ends the request here. */
+static void request_move(struct request *request, uint32_t to, const struct moved *how,
+                         struct bytes more)
 {
     struct bytes texts[] = {text_bytes(&request->reply), text_bytes(&request->stream_name),
-                            text_bytes(&request->name), config};
+                            text_bytes(&request->name), more};
     size_t bytes = sizeof(struct moved);
     for (unsigned i = 0; i < COUNT_OF(texts); i++)
         bytes += texts[i].count;
     struct moved *moved =
         mailbox_reserve(request->kv->shard, to, moved_on_arrival, (uint32_t)bytes);
-    *moved = (struct moved){request->type,
-                            kind,
-                            request->origin.account,
-                            (uint32_t)texts[0].count,
-                            (uint32_t)texts[1].count,
-                            (uint32_t)texts[2].count,
-                            (uint32_t)texts[3].count,
-                            is_create_only};
+    *moved = *how;
+    moved->type = request->type;
+    moved->account = request->origin.account;
+    moved->reply_bytes = (uint32_t)texts[0].count;
+    moved->stream_bytes = (uint32_t)texts[1].count;
+    moved->name_bytes = (uint32_t)texts[2].count;
+    moved->more_bytes = (uint32_t)texts[3].count;
     char *at = (char *)(moved + 1);
     for (unsigned i = 0; i < COUNT_OF(texts); i++) {
         if (texts[i].count > 0)
@@ -141,13 +237,15 @@ static bool body_is_empty(struct request *request)
 static void find_on_done(struct request *request, enum directory_result result, uint32_t shard)
 {
     bool is_info = strcmp(request->type, "consumer_info_response") == 0;
+    struct moved how = {.kind = is_info ? MOVED_INFO : MOVED_DELETE};
     if (result == DIRECTORY_FOUND)
-        request_move(request, shard, is_info ? MOVED_INFO : MOVED_DELETE, (struct bytes){0}, false);
+        request_move(request, shard, &how, (struct bytes){0});
     else
-        request_fail_with(request, API_CONSUMER_NOT_FOUND);
+        request_fail_with(request, result == DIRECTORY_NO_SPACE ? API_INSUFFICIENT_RESOURCES
+                                                                : API_CONSUMER_NOT_FOUND);
 }
 
-static void find_and_move(struct request *request)
+static void find_and_move(struct request *request, enum directory_intent intent)
 {
     if (!body_is_empty(request)) {
         request_fail_with(request, API_NOT_EMPTY_REQUEST);
@@ -155,17 +253,52 @@ static void find_and_move(struct request *request)
     }
     struct stream *stream = request_stream(request);
     if (stream != NULL)
-        directory_ask(request, stream, false, NULL, (struct bytes){0}, find_on_done);
+        directory_ask(request, stream, intent, NULL, find_on_done);
 }
 
 void consumer_api_info(struct request *request)
 {
-    find_and_move(request);
+    find_and_move(request, DIRECTORY_LOOK);
 }
 
 void consumer_api_delete(struct request *request)
 {
-    find_and_move(request);
+    find_and_move(request, DIRECTORY_REMOVE);
+}
+
+/* ---- PAUSE ---- */
+
+static void pause_on_done(struct request *request, enum directory_result result, uint32_t shard)
+{
+    struct moved how = {.kind = MOVED_PAUSE};
+    if (result == DIRECTORY_FOUND)
+        request_move(request, shard, &how, text_bytes(&request->tail));
+    else
+        consumer_fail_with(request, API_CONSUMER_NOT_FOUND);
+}
+
+void consumer_api_pause(struct request *request)
+{
+    static const char *const known[] = {"pause_until", NULL};
+    struct bytes until = {0};
+    uint64_t unix_ns;
+    if (!request_parse(request, true) || !request_members_known(request, known)
+        || !request_member_text(request, "pause_until", &until))
+        return;
+    if (until.count > 0 && !text_parse_time(until, &unix_ns)) {
+        struct api_failure failure;
+        api_fail(&failure, API_INVALID_JSON, "parsing time: not RFC 3339");
+        consumer_fail(request, &failure);
+        return;
+    }
+    struct stream *stream = stream_by_name(&request->kv->streams, request->origin.account,
+                                           text_bytes(&request->stream_name));
+    if (stream == NULL || !stream->is_visible) {
+        consumer_fail_with(request, API_STREAM_NOT_FOUND);
+        return;
+    }
+    text_append(&request->tail, until);
+    directory_ask(request, stream, DIRECTORY_LOOK, NULL, pause_on_done);
 }
 
 /* ---- CREATE ---- */
@@ -174,6 +307,7 @@ struct create {
     struct request *request;
     struct consumer_request asked;
     bool is_durable_form; /* CONSUMER.DURABLE.CREATE */
+    uint64_t created_ns;
 };
 
 static void create_free(struct create *create)
@@ -208,8 +342,8 @@ static void create_on_claimed(struct create *create)
         create_fail(create, &failure);
         return;
     }
-    (void)consumer_create(stream, &create->asked.config, text_bytes(&request->name), create,
-                          create_on_ready);
+    (void)consumer_create(stream, &create->asked.config, text_bytes(&request->name),
+                          create->created_ns, create, create_on_ready);
 }
 
 static void create_on_directory(struct request *request, enum directory_result result,
@@ -224,8 +358,10 @@ static void create_on_directory(struct request *request, enum directory_result r
     if (result == DIRECTORY_FOUND) {
         struct text config = {0};
         consumer_config_append(&config, &create->asked.config, false);
-        request_move(request, shard, MOVED_CREATE, text_bytes(&config),
-                     create->asked.is_create_only);
+        struct moved how = {.kind = MOVED_CREATE,
+                            .is_create_only = create->asked.is_create_only,
+                            .has_default_threshold = create->asked.config.has_default_threshold};
+        request_move(request, shard, &how, text_bytes(&config));
         text_free(&config);
         create_free(create);
         return;
@@ -318,12 +454,14 @@ static void create_begin(struct request *request, bool is_durable_form)
         return;
     }
     create_name(create);
-    struct consumer_past past = {.created_ns = shard_wall_ns(request->kv->shard)};
+    create->created_ns = shard_wall_ns(request->kv->shard);
     struct text config = {0};
     if (!stream->is_memory && !create->asked.config.mem_storage)
         consumer_config_append(&config, &create->asked.config, false);
-    directory_ask(request, stream, !create->asked.is_update_only, &past, text_bytes(&config),
-                  create_on_directory);
+    struct directory_claim claim = {create->created_ns, text_bytes(&config),
+                                    create->asked.config.durable_name.count > 0};
+    directory_ask(request, stream, create->asked.is_update_only ? DIRECTORY_LOOK : DIRECTORY_CLAIM,
+                  &claim, create_on_directory);
     text_free(&config);
 }
 
@@ -335,161 +473,4 @@ void consumer_api_create(struct request *request)
 void consumer_api_create_durable(struct request *request)
 {
     create_begin(request, true);
-}
-
-/* ---- NAMES and LIST ---- */
-
-struct listed {
-    struct text names; /* u32 bytes, text, u32 bytes, info */
-    uint64_t count;
-    int64_t offset;
-    bool with_info;
-};
-
-struct list_question {
-    struct gather *gather;
-    uint32_t stream_id, with_info;
-};
-
-static void append_sized(struct text *out, struct bytes bytes)
-{
-    uint32_t count = (uint32_t)bytes.count;
-    text_append(out, bytes_of(&count, sizeof count));
-    text_append(out, bytes);
-}
-
-static void list_on_question(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)
-{
-    (void)bytes;
-    struct list_question *question = payload;
-    struct stream *stream = stream_by_id(&kv_of(shard)->streams, question->stream_id);
-    struct text out = {0}, info = {0};
-    struct consumer *consumer =
-        stream == NULL || stream->feed == NULL ? NULL : stream->feed->consumers;
-    for (; consumer != NULL; consumer = consumer_next(consumer)) {
-        text_clear(&info);
-        if (question->with_info)
-            consumer_append_info(&info, consumer, false);
-        append_sized(&out, consumer_name(consumer));
-        append_sized(&out, text_bytes(&info));
-    }
-    char *answer = gather_answer(shard, question->gather, from, (uint32_t)out.count);
-    if (out.count > 0)
-        memcpy(answer, out.data, out.count);
-    text_free(&out);
-    text_free(&info);
-}
-
-static void list_on_part(struct gather *gather, const void *part, uint32_t bytes, uint32_t from)
-{
-    (void)from;
-    struct listed *listed = CONTAINER_OF(gather, struct request, gather)->work;
-    text_append(&listed->names, bytes_of(part, bytes));
-}
-
-struct list_row {
-    struct bytes name, info;
-};
-
-static int row_compare(const void *a, const void *b)
-{
-    return bytes_compare(((const struct list_row *)a)->name, ((const struct list_row *)b)->name);
-}
-
-static struct bytes take_sized(const char **at)
-{
-    uint32_t count;
-    memcpy(&count, *at, sizeof count);
-    struct bytes bytes = bytes_of(*at + sizeof count, count);
-    *at += sizeof count + count;
-    return bytes;
-}
-
-static struct list_row *list_rows(const struct listed *listed, uint64_t *count_out)
-{
-    const char *at = listed->names.data, *end = at + listed->names.count;
-    struct list_row *rows = NULL;
-    uint64_t count = 0;
-    while (at < end) {
-        if ((count & (count + 1)) == 0 || rows == NULL)
-            rows = realloc(rows, 2 * (count + 1) * sizeof *rows);
-        rows[count].name = take_sized(&at);
-        rows[count++].info = take_sized(&at);
-    }
-    if (count > 1)
-        qsort(rows, count, sizeof *rows, row_compare);
-    *count_out = count;
-    return rows;
-}
-
-static void list_on_done(struct gather *gather)
-{
-    struct request *request = CONTAINER_OF(gather, struct request, gather);
-    struct listed *listed = request->work;
-    uint64_t total = 0, limit = listed->with_info ? LIST_LIMIT : NAMES_LIMIT;
-    struct list_row *rows = list_rows(listed, &total);
-    uint64_t offset = listed->offset < 0 ? 0 : (uint64_t)listed->offset;
-    if (offset > total)
-        offset = total;
-    struct text *text = request_begin(request);
-    text_append_format(text, ",\"total\":%llu,\"offset\":%llu,\"limit\":%llu,\"consumers\":[",
-                       (unsigned long long)total, (unsigned long long)offset,
-                       (unsigned long long)limit);
-    for (uint64_t i = offset; i < total && i < offset + limit; i++) {
-        text_append_literal(text, i == offset ? "" : ",");
-        if (!listed->with_info) {
-            text_append_json_string(text, rows[i].name);
-            continue;
-        }
-        text_append_literal(text, "{");
-        text_append(text, rows[i].info);
-        text_append_literal(text, "}");
-    }
-    text_append_literal(text, "]");
-    free(rows);
-    text_free(&listed->names);
-    request_answer(request, text);
-}
-
-/* Its errors keep the members of a list. */
-static void list_fail(struct request *request, enum api_error error)
-{
-    struct api_failure failure = {.error = error};
-    request_fail(request, &failure, ",\"total\":0,\"offset\":0,\"limit\":0,\"consumers\":[]");
-}
-
-static void list_ask(struct request *request, bool with_info)
-{
-    static const char *const known[] = {"offset", NULL};
-    int64_t offset = 0;
-    if (!request_parse(request, true) || !request_members_known(request, known)
-        || !request_member_i64(request, "offset", &offset))
-        return;
-    struct stream *stream = stream_by_name(&request->kv->streams, request->origin.account,
-                                           text_bytes(&request->stream_name));
-    if (stream == NULL || !stream->is_visible) {
-        list_fail(request, API_STREAM_NOT_FOUND);
-        return;
-    }
-    struct listed *listed = heap_alloc_zeroed(request->kv->shard->heap, sizeof *listed);
-    listed->offset = offset;
-    listed->with_info = with_info;
-    request->work = listed;
-    request->gather = (struct gather){.on_part = list_on_part, .on_done = list_on_done};
-    for (uint32_t i = 0; i < request->kv->shard->count; i++) {
-        struct list_question *question =
-            gather_ask(request->kv, &request->gather, i, list_on_question, sizeof *question);
-        question->stream_id = stream->id;
-        question->with_info = with_info;
-    }
-}
-
-void consumer_api_names(struct request *request)
-{
-    list_ask(request, false);
-}
-
-void consumer_api_list(struct request *request)
-{
-    list_ask(request, true);
 }

@@ -11,6 +11,7 @@ void consumer_api_create(
 void consumer_api_create_durable(struct request *request);
 void consumer_api_info(struct request *request);
 void consumer_api_delete(struct request *request);
+void consumer_api_pause(struct request *request);
 void consumer_api_names(struct request *request);
 void consumer_api_list(struct request *request);
 

@@ -339,12 +339,8 @@ static bool check_supported(const struct consumer_config *config, struct api_fai
 {
     if (config->deliver_subject.count == 0)
         return fail_unsupported(failure, "pull consumers");
-    if (config->durable_name.count > 0)
-        return fail_unsupported(failure, "durable consumers");
-    if (config->ack_policy != ACK_NONE)
-        return fail_unsupported(failure, "acknowledgements");
-    if (config->pause_until_ns != 0)
-        return fail_unsupported(failure, "pause_until");
+    if (config->ack_policy == ACK_FLOW_CONTROL)
+        return fail_unsupported(failure, "ack_policy \"flow_control\"");
     if (config->replay_policy == REPLAY_ORIGINAL)
         return fail_unsupported(failure, "replay_policy \"original\"");
     if (config->rate_limit_bps > 0)

@@ -19,17 +19,6 @@ void consumer_window_clear(struct consumer *consumer)
     consumer->window_count = consumer->window_next = 0;
 }
 
-void consumer_keep_position(struct timer *timer)
-{
-    struct consumer *consumer = CONTAINER_OF(timer, struct consumer, position);
-    struct consumer_past past = {consumer->created_ns, consumer->consumer_seq, consumer->stream_seq,
-                                 1};
-    if (consumer->kept_seq != consumer->consumer_seq || !consumer->was_kept)
-        directory_position(consumer->stream, consumer_name(consumer), &past);
-    consumer->was_kept = true;
-    consumer->kept_seq = consumer->consumer_seq;
-}
-
 static struct bytes headers_with_size(struct text *text, const struct feed_record *record)
 {
     struct bytes headers = feed_record_headers(record);
@@ -43,7 +32,8 @@ static struct bytes headers_with_size(struct text *text, const struct feed_recor
 }
 
 /* $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending> */
-static size_t ack_reply(const struct consumer *consumer, struct feed_record *record, char *out)
+static size_t ack_reply(const struct consumer *consumer, struct feed_record *record,
+                        uint32_t deliveries, char *out)
 {
     if (record->seq_digits == 0) {
         record->seq_digits = (uint8_t)text_u64(record->seq_text, record->seq);
@@ -52,10 +42,12 @@ static size_t ack_reply(const struct consumer *consumer, struct feed_record *rec
     char *at = out;
     memcpy(at, consumer->ack_prefix.data, consumer->ack_prefix.count);
     at += consumer->ack_prefix.count;
+    at += text_u64(at, deliveries);
+    *at++ = '.';
     memcpy(at, record->seq_text, sizeof record->seq_text);
     at += record->seq_digits;
     *at++ = '.';
-    at += text_u64(at, consumer->consumer_seq);
+    at += text_u64(at, consumer->progress.consumer_seq);
     *at++ = '.';
     memcpy(at, record->time_text, sizeof record->time_text);
     at += record->time_digits;
@@ -110,23 +102,24 @@ static void flow_account(struct consumer *consumer, uint64_t weight)
     }
 }
 
-static void consumer_send(struct consumer *consumer, struct feed_record *record)
+void consumer_send(struct consumer *consumer, struct feed_record *record, uint32_t deliveries)
 {
     struct kv *kv = kv_of_consumer(consumer);
     char reply[2 * STREAM_NAME_BYTES_MAX + 128];
-    consumer->consumer_seq++;
-    consumer->stream_seq = record->seq;
+    consumer->progress.consumer_seq++;
+    if (deliveries == 1)
+        consumer->progress.stream_seq = record->seq;
     consumer->last_active_ns = shard_wall_ns(kv->shard);
     consumer->last_sent_ns = shard_now_ns(kv->shard);
-    if (consumer->is_kept && !timer_is_running(&consumer->position))
-        timer_start(kv->shard->timers, &consumer->position,
-                    consumer->last_sent_ns + DIRECTORY_POSITION_NS, consumer_keep_position);
+    if (consumer_takes_acks(consumer))
+        consumer_await_ack(consumer, record->seq, deliveries);
+    consumer_flush_later(consumer);
     struct msg msg = {
         .subject = feed_record_subject(record),
         .headers = feed_record_headers(record),
         .payload = feed_record_value(record),
     };
-    msg.reply = bytes_of(reply, ack_reply(consumer, record, reply));
+    msg.reply = bytes_of(reply, ack_reply(consumer, record, deliveries, reply));
     if (consumer->config.headers_only) {
         msg.headers = headers_with_size(&kv->scratch, record);
         msg.payload = (struct bytes){0};
@@ -139,7 +132,7 @@ static void consumer_send(struct consumer *consumer, struct feed_record *record)
 static bool consumer_may_send(const struct consumer *consumer, uint32_t sent)
 {
     struct outbox *outbox = kv_of_consumer(consumer)->outbox;
-    if (!consumer->is_active || consumer->is_closing)
+    if (!consumer->is_active || consumer->is_closing || consumer_is_paused(consumer))
         return false;
     if (consumer->config.flow_control && consumer->flow_bytes > consumer->flow_window)
         return false;
@@ -178,6 +171,8 @@ static void window_on_done(struct gather *gather)
     if (consumer_returned(consumer))
         return;
     consumer->is_fetching = false;
+    if (consumer->is_refilter_due)
+        consumer_refilter(consumer);
     consumer_pump(consumer);
 }
 
@@ -213,23 +208,53 @@ static bool window_ask(struct consumer *consumer)
     return true;
 }
 
-/* Takes the window's next slot; true: something went out. */
-static bool window_step(struct consumer *consumer)
+void consumer_held_clear(struct consumer *consumer)
+{
+    if (consumer->held.record != NULL)
+        feed_record_release(consumer->held.record);
+    consumer->held.record = NULL;
+}
+
+/* The held message goes out, unless it was removed meanwhile; gives how many did. */
+static uint32_t held_send(struct consumer *consumer)
+{
+    struct window_slot held = consumer->held;
+    consumer->held.record = NULL;
+    if (held.record == NULL)
+        return 0;
+    bool is_wanted = backlog_is_wanted(&consumer->backlog, held.index);
+    if (is_wanted) {
+        backlog_delivered(&consumer->backlog, held.index);
+        consumer_send(consumer, held.record, 1);
+    }
+    feed_record_release(held.record);
+    return is_wanted;
+}
+
+/*
+ * Takes the window's next slot: it is held until what follows is known, for the last message of a list must be the one with a
+ * pending count of 0, also if those behind it cannot be read, or are being removed. False: wait for that.
+ */
+static bool window_step(struct consumer *consumer, uint32_t *sent)
 {
     struct window_slot *slot = &consumer->window[consumer->window_next];
     struct backlog *backlog = &consumer->backlog;
     if (slot->found == LISTING_SKIPPED) { /* the answer was full: go back to here */
         backlog->next = slot->index;
         consumer_window_clear(consumer);
-        return false;
+        return true;
     }
-    consumer->window_next++;
     if (slot->found == LISTING_DAMAGED)
         (void)backlog_kill(backlog, backlog_seq(backlog, slot->index));
-    if (slot->record == NULL || !backlog_is_wanted(backlog, slot->index))
-        return false; /* gone: counted until the feed says so */
-    backlog_delivered(backlog, slot->index);
-    consumer_send(consumer, slot->record);
+    bool is_wanted = backlog_is_wanted(backlog, slot->index);
+    if (is_wanted && slot->record == NULL)
+        return false; /* gone; the feed says so when that is durable */
+    consumer->window_next++;
+    if (!is_wanted)
+        return true;
+    *sent += held_send(consumer);
+    consumer->held = *slot;
+    slot->record = NULL; /* now held */
     return true;
 }
 
@@ -238,12 +263,11 @@ static bool list_step(struct consumer *consumer, uint32_t *sent)
 {
     if (consumer->is_fetching)
         return false;
-    if (consumer->window_next < consumer->window_count) {
-        *sent += window_step(consumer);
-        return true;
-    }
+    if (consumer->window_next < consumer->window_count)
+        return window_step(consumer, sent);
     if (window_ask(consumer))
         return false;
+    *sent += held_send(consumer);
     consumer->state = CONSUMER_LIVE;
     return true;
 }
@@ -252,7 +276,7 @@ static bool live_step(struct consumer *consumer, uint32_t *sent)
 {
     struct feed_record *record = record_queue_pop(&consumer->queue);
     if (record != NULL) {
-        consumer_send(consumer, record);
+        consumer_send(consumer, record, 1);
         feed_record_release(record);
         ++*sent;
         return true;
@@ -275,7 +299,12 @@ void consumer_pump(struct consumer *consumer)
     uint32_t sent = 0;
     bool goes_on = true;
     while (goes_on && sent < CONSUMER_BURST_MAX && consumer_may_send(consumer, sent)) {
-        if (consumer->state == CONSUMER_LISTING)
+        enum redeliver_step step = consumer_redeliver_step(consumer, &sent);
+        if (step == REDELIVER_WENT_ON)
+            continue;
+        if (step == REDELIVER_WAITS || !consumer_may_take_new(consumer))
+            goes_on = false;
+        else if (consumer->state == CONSUMER_LISTING)
             goes_on = list_step(consumer, &sent);
         else if (consumer->state == CONSUMER_LIVE)
             goes_on = live_step(consumer, &sent);

@@ -36,7 +36,7 @@ static void gather_on_part(struct gather *gather, const void *payload, uint32_t 
 static bool consumer_lists_per_key(const struct consumer *consumer)
 {
     return consumer->config.deliver_policy == DELIVER_LAST_PER_SUBJECT
-           && consumer->kind == LISTING_PER_KEY
+           && consumer->kind == LISTING_PER_KEY && consumer->list_upto == UINT64_MAX
            && consumer->stream->config.messages_per_subject_max != 1;
 }
 
@@ -44,8 +44,10 @@ static bool consumer_lists_per_key(const struct consumer *consumer)
 static void fold_record(struct consumer *consumer, const struct feed_record *record)
 {
     struct backlog *backlog = &consumer->backlog;
-    for (uint32_t i = 0; i < record->removed_count; i++)
+    for (uint32_t i = 0; i < record->removed_count; i++) {
         (void)backlog_kill(backlog, record->removed[i]);
+        consumer_settle_removed(consumer, record->removed[i]);
+    }
     if (consumer->kind == LISTING_NONE || record->seq < consumer->from_seq
         || record->time_ns < consumer->from_time_ns || !consumer_wants(consumer, record))
         return;
@@ -145,12 +147,27 @@ static uint64_t consumer_position(const struct consumer *consumer)
 
 static void consumer_start(struct consumer *consumer)
 {
-    if (!consumer->is_restored)
-        consumer->stream_seq = consumer_position(consumer);
+    struct progress *progress = &consumer->progress;
+    if (!consumer->is_restored) {
+        uint64_t position = consumer_position(consumer);
+        consumer_note(consumer,
+                      &(struct progress_operation){.kind = PROGRESS_POSITION,
+                                                   .seq = position,
+                                                   .time_ns = consumer_lists_per_key(consumer)
+                                                                  ? consumer->gathered_upto
+                                                                  : 0});
+        consumer_note(consumer,
+                      &(struct progress_operation){.kind = PROGRESS_FLOOR, .seq = position});
+        consumer->kept_seq = 0;
+        if (consumer->context != NULL)
+            advise_action(consumer, "create");
+    }
+    consumer->list_upto = progress->list_upto;
     consumer->is_started = true;
+    consumer_flush_soon(consumer);
     consumer_start_pulse(consumer);
-    if (consumer->is_kept)
-        consumer_keep_position(&consumer->position);
+    if (consumer_takes_acks(consumer))
+        consumer_check_overdue(consumer);
     consumer->on_ready(consumer->context, consumer);
 }
 
@@ -171,10 +188,8 @@ static void consumer_on_watermark(struct watermark_wait *wait)
     ASSERT(consumer->state == CONSUMER_GATHERING);
     if (consumer
             ->is_overrun) { /* the feed brought more than fits while the list was made: once more */
-        consumer->is_overrun = false;
-        record_queue_clear(&consumer->queue);
+        consumer_gather_reset(consumer);
         backlog_clear(&consumer->backlog);
-        consumer->early_removed_count = 0;
         consumer_gather(consumer, consumer->kind, consumer->from_seq, consumer->from_time_ns);
         return;
     }
@@ -211,7 +226,14 @@ void consumer_gather(struct consumer *consumer, enum listing_kind kind, uint64_t
     consumer->gather.on_done = gather_on_lists;
     consumer->outstanding++;
     listing_ask_sequences(consumer->stream, &consumer->gather, &consumer->config, kind, from_seq,
-                          from_time_ns);
+                          from_time_ns, consumer->list_upto);
+}
+
+void consumer_gather_reset(struct consumer *consumer)
+{
+    consumer->is_overrun = false;
+    record_queue_clear(&consumer->queue);
+    consumer->early_removed_count = 0;
 }
 
 /* ---- from the feed ---- */
@@ -232,6 +254,7 @@ void consumer_on_record(struct consumer *consumer, struct feed_record *record)
 void consumer_on_removed(struct consumer *consumer, const uint64_t *seqs, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
+        consumer_settle_removed(consumer, seqs[i]);
         if (consumer->state == CONSUMER_GATHERING)
             early_removed_add(consumer, seqs[i]);
         else if (backlog_kill(&consumer->backlog, seqs[i])

@@ -19,16 +19,18 @@ static void send_heartbeat(struct consumer *consumer)
 {
     bool is_stalled = consumer->config.flow_control && consumer->flow_bytes > consumer->flow_window
                       && consumer->flow_id[0] != '\0';
-    if (!consumer_is_idle(consumer) && !is_stalled)
+    bool is_blocked = consumer_is_paused(consumer) || !consumer_may_take_new(consumer);
+    if (!consumer_is_idle(consumer) && !is_stalled && !is_blocked)
         return; /* data is on its way: a heartbeat would end a client's list too early */
     uint64_t looked = consumer->stream->feed->advanced_upto;
-    if (!consumer_is_idle(consumer) || looked < consumer->stream_seq)
-        looked = consumer->stream_seq;
+    if (!consumer_is_idle(consumer) || looked < consumer->progress.stream_seq)
+        looked = consumer->progress.stream_seq;
     char headers[2 * STREAM_NAME_BYTES_MAX + 192];
-    int bytes = snprintf(headers, sizeof headers,
-                         "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: %llu\r\n"
-                         "Nats-Last-Stream: %llu\r\n",
-                         (unsigned long long)consumer->consumer_seq, (unsigned long long)looked);
+    int bytes =
+        snprintf(headers, sizeof headers,
+                 "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: %llu\r\n"
+                 "Nats-Last-Stream: %llu\r\n",
+                 (unsigned long long)consumer->progress.consumer_seq, (unsigned long long)looked);
     size_t count = (size_t)bytes;
     if (is_stalled) {
         count +=
@@ -75,25 +77,57 @@ void consumer_start_pulse(struct consumer *consumer)
     if (consumer->config.idle_heartbeat_ns > 0)
         timer_start(kv->shard->timers, &consumer->heartbeat,
                     now + (uint64_t)consumer->config.idle_heartbeat_ns, consumer_on_heartbeat);
-    if (!consumer->is_active)
-        timer_start(kv->shard->timers, &consumer->inactive,
-                    now + (uint64_t)consumer->config.inactive_threshold_ns, consumer_on_inactive);
+    consumer_restart_inactive(consumer);
+    consumer_start_resume(consumer);
+}
+
+/* A durable without a threshold waits for ever. */
+void consumer_restart_inactive(struct consumer *consumer)
+{
+    struct shard *shard = kv_of_consumer(consumer)->shard;
+    int64_t threshold_ns = consumer->config.inactive_threshold_ns;
+    timer_stop(&consumer->inactive);
+    if (!consumer->is_active && threshold_ns > 0)
+        timer_start(shard->timers, &consumer->inactive,
+                    shard_now_ns(shard) + (uint64_t)threshold_ns, consumer_on_inactive);
+}
+
+static void consumer_on_resume(struct timer *timer)
+{
+    struct consumer *consumer = CONTAINER_OF(timer, struct consumer, resume);
+    if (consumer_is_paused(consumer)) { /* the clock was set, or the pause is a long one */
+        consumer_start_resume(consumer);
+        return;
+    }
+    advise_pause(consumer);
+    consumer_pump(consumer);
+}
+
+void consumer_start_resume(struct consumer *consumer)
+{
+    enum { RESUME_SECONDS_MAX = 3600 }; /* then it looks again */
+    struct shard *shard = kv_of_consumer(consumer)->shard;
+    timer_stop(&consumer->resume);
+    if (!consumer_is_paused(consumer))
+        return;
+    uint64_t wait_ns = consumer->config.pause_until_ns - shard_wall_ns(shard);
+    if (wait_ns > RESUME_SECONDS_MAX * UINT64_C(1000000000))
+        wait_ns = RESUME_SECONDS_MAX * UINT64_C(1000000000);
+    timer_start(shard->timers, &consumer->resume, shard_now_ns(shard) + wait_ns,
+                consumer_on_resume);
 }
 
 static void consumer_set_active(struct consumer *consumer, bool is_active)
 {
-    struct shard *shard = kv_of_consumer(consumer)->shard;
     if (consumer->is_active == is_active || !consumer->is_started)
         return;
     consumer->is_active = is_active;
-    if (is_active) {
-        timer_stop(&consumer->inactive);
-        consumer_pump(consumer);
-    } else {
-        timer_start(shard->timers, &consumer->inactive,
-                    shard_now_ns(shard) + (uint64_t)consumer->config.inactive_threshold_ns,
-                    consumer_on_inactive);
+    if (!is_active) {
+        consumer_restart_inactive(consumer);
+        return;
     }
+    timer_stop(&consumer->inactive);
+    consumer_pump(consumer);
 }
 
 void consumers_on_interest(struct kv *kv, uint32_t account, struct bytes subject,

@@ -3,8 +3,9 @@
  * shard asks it.
  *
  * A consumer of a file stream that did not ask for mem_storage has a record in the home shard's log: written and durable before its
- * creation is answered, and again, without waiting, as its position moves (DIRECTORY_POSITION_NS). After a restart it goes on
- * from there; a position that is some deliveries old makes the client see a consumer sequence twice, and start anew.
+ * creation is answered. Its progress follows in operations (kv/progress): at once when it owes somebody an answer, else every
+ * DIRECTORY_POSITION_NS. After a restart it goes on from there; a position that is some deliveries old makes the client see
+ * a consumer sequence twice, and start anew.
  */
 #ifndef KV_DIRECTORY_H
 #define KV_DIRECTORY_H
@@ -21,32 +22,50 @@ enum directory_result {
     DIRECTORY_NO_SPACE, /* the consumer is one with a record, and the disk has no room for it */
 };
 
+enum directory_intent { DIRECTORY_LOOK, DIRECTORY_CLAIM, DIRECTORY_REMOVE };
+
 enum { CONSUMERS_PER_STREAM_MAX = 1000 };
 
 #define DIRECTORY_POSITION_NS UINT64_C(250000000)
 
-/* What a record of a consumer says; its configuration's JSON follows. */
-struct consumer_past {
+/* What a claimed name keeps over a restart; without a configuration nothing. */
+struct directory_claim {
     uint64_t created_ns;
-    uint64_t consumer_seq, stream_seq; /* delivered */
-    uint64_t has_position;             /* the two above count; else it starts as its policy says */
+    struct bytes config_json;
+    bool is_durable;
+};
+
+/* Which consumer of a stream; the time tells it from others that had its name. */
+struct directory_consumer {
+    struct bytes name;
+    uint64_t created_ns;
+    bool is_durable;
 };
 
 /*
- * Looks the name up, or claims it for this shard where it is free. on_done runs on this shard, later. Uses request->gather and
- * request->name, request->stream_name. past: what a
- * claimed name keeps over a restart; NULL: nothing.
+ * Looks the name up, or claims it for this shard where it is free (claim: how), or finds out whether it may be removed. on_done runs
+ * on this shard, later. Uses request->gather and request->name, request->stream_name.
  */
-void directory_ask(struct request *request, struct stream *stream, bool is_claim,
-                   const struct consumer_past *past, struct bytes config_json,
+void directory_ask(struct request *request, struct stream *stream, enum directory_intent intent,
+                   const struct directory_claim *claim,
                    void (*on_done)(struct request *request, enum directory_result result,
                                    uint32_t shard));
 /* The consumer is gone. */
 void directory_forget(struct stream *stream, struct bytes name);
 /* The same; request_succeed when that outlives a crash. Takes over the request. */
 void directory_forget_and_answer(struct request *request, struct stream *stream);
-/* The consumer's position has moved. */
-void directory_position(struct stream *stream, struct bytes name, const struct consumer_past *past);
+
+/* What comes back to a gather of the two below: is it durable now? FOUND; ABSENT: the consumer is gone; NO_SPACE. */
+struct directory_result_part {
+    uint32_t result, shard;
+};
+/* Operations of a kept consumer (kv/progress), to be durable; answered in the order asked. */
+void directory_progress(struct stream *stream, const struct directory_consumer *of,
+                        struct bytes operations, struct gather *gather);
+/* Its configuration is to be this one. */
+void directory_update(struct stream *stream, const struct directory_consumer *of,
+                      struct bytes config_json, struct gather *gather);
+
 /* Home: one record of the log, in its order. */
 void directory_replay(struct kv *kv, const struct record *record);
 /* Home: the streams are adopted; makes every consumer anew, each on some shard. */

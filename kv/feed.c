@@ -210,8 +210,10 @@ static void feed_take(struct feed *feed, struct feed_record *record)
 static void feed_take_removed(struct feed *feed, const uint64_t *seqs, uint64_t count)
 {
     for (struct consumer *consumer = feed->consumers; consumer != NULL;
-         consumer = consumer_next(consumer))
+         consumer = consumer_next(consumer)) {
         consumer_on_removed(consumer, seqs, count);
+        consumer_pump(consumer); /* it may have waited for just that */
+    }
 }
 
 static struct feed *feed_for_message(struct kv *kv, const struct feed_message *message)

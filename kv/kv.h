@@ -45,7 +45,7 @@ struct kv *kv_create(struct shard *shard, struct kv_world *world, struct outbox 
                      void (*on_ready)(void *context, const struct store_recovery *recovery));
 void kv_destroy(struct kv *kv);
 /* No new requests come. False once everything acked or awaiting its ack is durable; call it each turn until then. */
-bool kv_is_busy(const struct kv *kv);
+bool kv_is_busy(struct kv *kv);
 
 enum kv_take {
     KV_NONE,       /* nobody here takes this subject: no stream captures it, no API answers it */

@@ -13,7 +13,7 @@ struct sequences_question { /* then filters: for each a u32 length and its text 
     struct gather *gather;
     uint32_t stream_id, generation;
     uint32_t kind, filter_count;
-    uint64_t from_seq, from_time_ns;
+    uint64_t from_seq, from_time_ns, upto;
 };
 
 /* A growing list of sequences, on the stripe's shard. */
@@ -68,7 +68,22 @@ struct per_key_scan {
     const struct filters *filters;
     struct sequences *list;
     char *room;
+    uint64_t from_seq, upto;
 };
+
+/* Of one key: all above upto, and the newest up to there. */
+static void per_key_add(struct stripe *stripe, struct index_key *key, struct sequences *list,
+                        uint64_t from_seq, uint64_t upto)
+{
+    uint32_t i = index_key_message_count(stripe->index, key);
+    bool goes_on = true;
+    while (goes_on && i > 0) {
+        uint64_t seq = index_key_message(stripe->index, key, --i).seq;
+        goes_on = seq > upto;
+        if (seq >= from_seq)
+            sequences_add(list, seq);
+    }
+}
 
 static void per_key_on_key(void *context, struct index_key *key)
 {
@@ -76,7 +91,7 @@ static void per_key_on_key(void *context, struct index_key *key)
     if (scan->filters->is_everything
         || filters_match(scan->filters,
                          stream_subject_of(scan->stripe->stream, index_key_bytes(key), scan->room)))
-        sequences_add(scan->list, index_key_newest(key).seq);
+        per_key_add(scan->stripe, key, scan->list, scan->from_seq, scan->upto);
 }
 
 static void list_key(struct stripe *stripe, struct bytes subject, struct sequences *list,
@@ -89,6 +104,10 @@ static void list_key(struct stripe *stripe, struct bytes subject, struct sequenc
     struct index_key *entry = index_find(stripe->index, key, hash_bytes(key.data, key.count));
     if (entry == NULL)
         return;
+    if (kind == LISTING_PER_KEY) {
+        per_key_add(stripe, entry, list, question->from_seq, question->upto);
+        return;
+    }
     uint32_t count = index_key_message_count(stripe->index, entry);
     for (uint32_t i = kind == LISTING_ALL ? 0 : count - 1; i < count; i++) {
         struct message message = index_key_message(stripe->index, entry, i);
@@ -147,7 +166,8 @@ static void list_sequences(struct stripe *stripe, const struct sequences_questio
     } else if (kind == LISTING_LAST) {
         list_last(stripe, filters, list, room);
     } else if (kind == LISTING_PER_KEY) {
-        struct per_key_scan scan = {stripe, filters, list, room};
+        struct per_key_scan scan = {stripe,        filters, list, room, question->from_seq,
+                                    question->upto};
         uint64_t cursor = 0;
         while (index_scan(stripe->index, &cursor, 65536, per_key_on_key, &scan)) {
         }
@@ -197,7 +217,7 @@ static void listing_on_sequences(struct shard *shard, void *payload, uint32_t by
 
 void listing_ask_sequences(struct stream *stream, struct gather *gather,
                            const struct consumer_config *config, enum listing_kind kind,
-                           uint64_t from_seq, uint64_t from_time_ns)
+                           uint64_t from_seq, uint64_t from_time_ns, uint64_t upto)
 {
     struct kv *kv = stream->kv;
     uint32_t filter_count = consumer_config_filter_count(config);
@@ -213,6 +233,7 @@ void listing_ask_sequences(struct stream *stream, struct gather *gather,
         question->filter_count = filter_count;
         question->from_seq = from_seq;
         question->from_time_ns = from_time_ns;
+        question->upto = upto;
         char *at = (char *)(question + 1);
         for (uint32_t i = 0; i < filter_count; i++) {
             struct bytes filter = consumer_config_filter(config, i);

@@ -15,7 +15,7 @@ enum listing_kind {
     LISTING_NONE,    /* only register */
     LISTING_ALL,     /* every match from from_seq and from_time_ns on */
     LISTING_LAST,    /* the newest match */
-    LISTING_PER_KEY, /* the newest of each matching key */
+    LISTING_PER_KEY, /* of each matching key the newest up to a sequence, and all above it */
 };
 
 struct
@@ -25,10 +25,13 @@ struct
     uint64_t count;
 };
 
-/* gather->on_part gets one listing_part from each stripe, or several where there are millions of sequences. */
+/*
+ * gather->on_part gets one listing_part from each stripe, or several where there are millions of sequences. upto: of
+ * LISTING_PER_KEY; UINT64_MAX gives just the newest of each key.
+ */
 void listing_ask_sequences(struct stream *stream, struct gather *gather,
                            const struct consumer_config *config, enum listing_kind kind,
-                           uint64_t from_seq, uint64_t from_time_ns);
+                           uint64_t from_seq, uint64_t from_time_ns, uint64_t upto);
 
 enum { LISTING_FETCH_MAX = 256, LISTING_FETCH_BYTES = 1 << 20 };
 

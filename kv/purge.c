@@ -295,7 +295,7 @@ static void keep_ask(struct request *request, struct stream *stream)
     struct consumer_config filter = {0};
     text_append(&filter.filter_subject, text_bytes(&purge->filter));
     request->gather = (struct gather){.on_part = keep_on_part, .on_done = keep_on_done};
-    listing_ask_sequences(stream, &request->gather, &filter, LISTING_ALL, 0, 0);
+    listing_ask_sequences(stream, &request->gather, &filter, LISTING_ALL, 0, 0, UINT64_MAX);
     consumer_config_free(&filter);
 }
 

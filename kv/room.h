@@ -22,6 +22,7 @@ struct put;
 struct consumer;
 struct catalog;
 struct directory;
+struct ack_routes;
 struct step_wait;
 struct recovery;
 struct gathering;
@@ -45,6 +46,8 @@ enum {
     KV_RECORD_CONSUMER = 7,         /* home's log: a consumer that outlives the process */
     KV_RECORD_CONSUMER_DELETED = 8, /* home's log */
     KV_RECORD_SOURCES = 16,         /* its stripe's log: how far a stream has taken its sources */
+    KV_RECORD_CONSUMER_PROGRESS =
+        20, /* home's log: operations since the record before (kv/progress.h) */
     KV_RECORD_MESSAGE_KEEP =
         64, /* + n, 1 <= n <= KV_RECORD_KEEP_MAX: a message of a stream that kept n a key then */
     KV_RECORD_KEEP_MAX = 128,      /* a stream that keeps more, or all, writes KV_RECORD_MESSAGE */
@@ -107,6 +110,11 @@ struct kv {
     uint32_t feed_generation;
     struct consumer **consumers; /* owns; hash by deliver subject */
     uint32_t consumer_count, consumer_capacity;
+    struct ack_routes *ack_routes; /* owns */
+    struct consumer *flush_head;   /* consumers with progress to be written this turn */
+    struct shard_deferred flush_deferred;
+    uint32_t flushes_open; /* that home has not answered yet */
+    bool is_ending;        /* the server stops: consumers were told to write where they are */
 
     uint64_t held_bytes[2]; /* by this shard's stripes: on disk, in memory (kv/limits.h) */
 

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #include "kv/account.h"
+#include "kv/ack_routes.h"
 #include "kv/api.h"
 #include "kv/catalog.h"
 #include "kv/consumer.h"
@@ -138,7 +139,8 @@ static void kv_on_record(void *context, const struct record *record, location wh
         catalog_replay(kv, record);
         return;
     }
-    if (record->type == KV_RECORD_CONSUMER || record->type == KV_RECORD_CONSUMER_DELETED) {
+    if (record->type == KV_RECORD_CONSUMER || record->type == KV_RECORD_CONSUMER_DELETED
+        || record->type == KV_RECORD_CONSUMER_PROGRESS) {
         if (kv->catalog != NULL)
             directory_replay(kv, record);
         return;
@@ -372,6 +374,7 @@ void kv_destroy(struct kv *kv)
     snapshots_fini(kv);
     restores_fini(kv);
     consumers_fini(kv);
+    ack_routes_fini(kv);
     directory_fini(kv);
     put_fini(kv);
     orders_free(kv);
@@ -387,10 +390,13 @@ void kv_destroy(struct kv *kv)
     heap_free(kv);
 }
 
-bool kv_is_busy(const struct kv *kv)
+bool kv_is_busy(struct kv *kv)
 {
-    return put_is_busy(kv) || catalog_is_busy(kv) || kv->requests_open > 0
-           || store_is_busy(kv->store);
+    if (!kv->is_ending)
+        consumers_flush_all(kv);
+    kv->is_ending = true;
+    return put_is_busy(kv) || catalog_is_busy(kv) || kv->requests_open > 0 || kv->flushes_open > 0
+           || kv->flush_head != NULL || store_is_busy(kv->store);
 }
 
 /* ---- doors ---- */
