@@ -16,6 +16,12 @@ bool consumer_is_started(const struct consumer *consumer)
     return consumer->is_started;
 }
 
+bool consumer_knows_counts(const struct consumer *consumer)
+{
+    return consumer->is_started && consumer->state != CONSUMER_GATHERING
+           && !consumer->is_refilter_due;
+}
+
 struct consumer *consumer_next(const struct consumer *consumer)
 {
     return consumer->feed_next;

@@ -41,6 +41,8 @@ struct consumer *consumer_find(struct stream *stream, struct bytes name);
 struct consumer *consumer_next(const struct consumer *consumer);
 /* False while its first list is being made: it knows no counts yet. */
 bool consumer_is_started(const struct consumer *consumer);
+/* False while it makes a list, the first or another one. */
+bool consumer_knows_counts(const struct consumer *consumer);
 struct bytes consumer_name(const struct consumer *consumer);
 const struct consumer_config *consumer_config_of(const struct consumer *consumer);
 /* The members of a consumer info object, without braces. */

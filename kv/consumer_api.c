@@ -87,15 +87,21 @@ struct moved {        /* then reply, stream name, consumer name, and a configura
 };
 enum { MOVED_INFO, MOVED_DELETE, MOVED_CREATE, MOVED_PAUSE };
 
+static void request_move(struct request *request, uint32_t to, const struct moved *how,
+                         struct bytes more);
+
 static void updated(void *context, struct consumer *consumer, const struct api_failure *failure)
 {
     struct request *request = context;
+    if (consumer != NULL)
+        text_append(&request->name, consumer_name(consumer));
     if (failure->error != API_OK)
         consumer_fail(request, failure);
     else if (strcmp(request->type, "consumer_pause_response") == 0)
         answer_pause(request, consumer);
-    else
-        answer_info(request, consumer);
+    else /* when it knows what its new filters leave */
+        request_move(request, request->kv->shard->index, &(struct moved){.kind = MOVED_INFO},
+                     (struct bytes){0});
 }
 
 static void moved_update(struct request *request, struct consumer *consumer,
@@ -152,7 +158,7 @@ static bool must_wait(struct kv *kv, const struct moved *moved)
             : consumer_find(stream, bytes_of(at + moved->stream_bytes, moved->name_bytes));
     if (consumer == NULL || moved->kind == MOVED_DELETE)
         return false;
-    return moved->kind == MOVED_INFO ? !consumer_is_started(consumer)
+    return moved->kind == MOVED_INFO ? !consumer_knows_counts(consumer)
                                      : !consumer_may_change(consumer);
 }
 

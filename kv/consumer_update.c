@@ -47,13 +47,18 @@ void consumer_refilter(struct consumer *consumer)
     if (consumer->is_refilter_due)
         return; /* when the messages asked for are here */
     const struct progress *progress = &consumer->progress;
+    consumer->min_seq = progress->stream_seq + 1;
+    bool is_idle = consumer->state == CONSUMER_LIVE && consumer->queue.alive == 0
+                   && consumer->dropped_from == 0;
+    uint64_t looked = consumer->stream->feed->advanced_upto;
+    if (is_idle && looked >= consumer->min_seq) /* what the old filter skipped stays behind */
+        consumer->min_seq = looked + 1;
     consumer_held_clear(consumer);
     consumer_window_clear(consumer);
     backlog_clear(&consumer->backlog);
     backlog_clear(&consumer->dropped);
     consumer->dropped_from = 0;
     consumer_gather_reset(consumer);
-    consumer->min_seq = progress->stream_seq + 1;
     bool is_in_list = progress->stream_seq < progress->list_upto;
     consumer_gather(consumer, is_in_list ? LISTING_PER_KEY : LISTING_ALL, consumer->min_seq, 0);
 }

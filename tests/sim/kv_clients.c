@@ -953,6 +953,8 @@ static void on_message(void *context, struct bytes route, const struct msg *msg)
             watch_deliver(clients, watch, msg);
         return;
     }
+    if (bytes_start_with(route, BYTES_LITERAL("$JS.EVENT.")))
+        return; /* nobody here watches the server */
     CHECK(bytes_start_with(route, BYTES_LITERAL("_INBOX.")), "a message to %s", text);
     uint64_t number = strtoull(text + 7, NULL, 10);
     CHECK(number < clients->call_count, "an answer to %s", text);
