@@ -35,13 +35,6 @@ static void run_clustered(struct request *request)
     request_fail_with(request, API_CLUSTER_REQUIRED);
 }
 
-static void run_later(struct request *request)
-{
-    struct api_failure failure;
-    api_fail(&failure, API_STREAM_GENERAL, "pail does not support this request yet");
-    request_fail(request, &failure, NULL);
-}
-
 static const struct endpoint endpoints[] = {
     {"INFO", 0, false, "account_info_response", info_account},
     {"STREAM.CREATE", 1, false, "stream_create_response", NULL},
