@@ -243,7 +243,7 @@ static void follower_gather(struct follower *follower)
     follower->gather = (struct gather){.on_part = gather_on_part, .on_done = gather_on_lists};
     follower->outstanding++;
     listing_ask_sequences(follower->origin, &follower->gather, &follower->filter, LISTING_ALL,
-                          follower->from_seq, follower->from_time_ns);
+                          follower->from_seq, follower->from_time_ns, UINT64_MAX);
 }
 
 void follower_on_record(struct follower *follower, struct feed_record *record)
