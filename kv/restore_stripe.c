@@ -88,7 +88,7 @@ static enum status enter(struct job *job, const struct record *record)
     stripe_put_message(stripe, key, hash_bytes(key.data, key.count), &message, &previous,
                        &job->removed);
     if (record->headers.count > 0 && stripe->stream->prefix.count == 0)
-        source_state_replay_message(stripe->stream, record->headers);
+        source_state_replay_message(stripe->stream, record);
     return STATUS_OK;
 }
 

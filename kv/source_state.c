@@ -14,6 +14,7 @@
 struct position {
     struct text name, filter, destination; /* own */
     uint64_t seq;
+    uint64_t told; /* while recovering: how late it was told, see source_state_replay_… */
     struct source_run run;
     bool has_run;
 };
@@ -178,7 +179,7 @@ static struct bytes take_field(struct bytes *rest)
     return field;
 }
 
-static void replay_position(struct stream *stream, struct bytes text)
+static void replay_position(struct stream *stream, struct bytes text, uint64_t told)
 {
     uint64_t seq;
     struct bytes name = take_field(&text), digits = take_field(&text), filter = take_field(&text);
@@ -188,28 +189,33 @@ static void replay_position(struct stream *stream, struct bytes text)
     struct position *position = find_or_add(stream, name, filter, destination);
     struct bytes run = take_field(&text);
     bool has_run = run.count == sizeof position->run.text;
-    bool is_same_run =
-        has_run && position->has_run && memcmp(position->run.text, run.data, run.count) == 0;
-    if (!is_same_run || seq > position->seq)
+    bool is_same_run = has_run == position->has_run
+                       && (!has_run || memcmp(position->run.text, run.data, run.count) == 0);
+    if (is_same_run ? seq > position->seq : told >= position->told)
         position->seq = seq;
-    position->has_run = has_run;
-    if (has_run)
-        memcpy(position->run.text, run.data, run.count);
+    if (told >= position->told) {
+        position->told = told;
+        position->has_run = has_run;
+        if (has_run)
+            memcpy(position->run.text, run.data, run.count);
+    }
 }
 
-void source_state_replay_message(struct stream *stream, struct bytes headers)
+/* A message is told at its own sequence, a record behind the message that was the last one then. */
+void source_state_replay_message(struct stream *stream, const struct record *record)
 {
     struct bytes value;
-    if (msg_header(headers, BYTES_LITERAL("Nats-Stream-Source"), &value))
-        replay_position(stream, value);
+    if (msg_header(record->headers, BYTES_LITERAL("Nats-Stream-Source"), &value))
+        replay_position(stream, value, 2 * record->seq);
 }
 
-void source_state_replay_record(struct stream *stream, struct bytes value)
+void source_state_replay_record(struct stream *stream, const struct record *record)
 {
+    struct bytes value = record->value;
     while (value.count > 0) {
         const char *end = memchr(value.data, '\n', value.count);
         size_t count = end == NULL ? value.count : (size_t)(end - value.data);
-        replay_position(stream, bytes_of(value.data, count));
+        replay_position(stream, bytes_of(value.data, count), 2 * record->seq + 1);
         value = bytes_after(value, end == NULL ? count : count + 1);
     }
 }

@@ -288,7 +288,7 @@ void stripe_replay(struct stripe *stripe, const struct record *record, location 
     if (is_message && record->headers.count > 0)
         put_ids_replay(stripe, record);
     if (is_message && record->headers.count > 0 && stripe->stream->prefix.count == 0)
-        source_state_replay_message(stripe->stream, record->headers);
+        source_state_replay_message(stripe->stream, record);
     switch (record->type) {
     case KV_RECORD_REMOVED:
         replay_removed(stripe, record);
@@ -297,7 +297,7 @@ void stripe_replay(struct stripe *stripe, const struct record *record, location 
         replay_state(stripe, record);
         break;
     case KV_RECORD_SOURCES:
-        source_state_replay_record(stripe->stream, record->value);
+        source_state_replay_record(stripe->stream, record);
         break;
     case KV_RECORD_PURGED:
         stripe_purge(stripe, record->key, record->seq, &removed);

@@ -449,6 +449,7 @@ static void choose(struct world *w, bool with_faults)
         .is_strict = true,
         .store = {.segment_bytes = 1 << 20,
                   .cache_bytes = sim_chance(300000) ? 0 : sim_below(1 << 19),
+                  .compact_percent = sim_chance(300000) ? 0 : 1 + (uint32_t)sim_below(60),
                   .context = w,
                   .on_fatal = on_fatal},
     };
