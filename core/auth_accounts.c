@@ -430,7 +430,5 @@ void auth_link_imports(struct auth_reader *reader)
     for (uint32_t i = 0; i < auth->account_count; i++) {
         for (uint32_t j = 0; j < auth->accounts[i].import_count; j++)
             link_import(reader, &auth->accounts[i], &auth->accounts[i].imports[j]);
-        if (auth->accounts[i].import_count > 0)
-            text_append_literal(reader->errors, "pail does not support 'accounts.imports' yet\n");
     }
 }

@@ -19,6 +19,7 @@
 #include "core/diag.h"
 #include "core/mailbox.h"
 #include "net/dispatch.h"
+#include "net/imports.h"
 #include "net/password.h"
 #include "net/permissions.h"
 #include "net/server.h"
@@ -62,6 +63,7 @@ static void admit(struct conn *conn, const struct user *user)
     conn->account = conn->origin.account = account->id;
     conn->permissions = user == NULL ? NULL : user->permissions;
     conn->has_deny_filter = false;
+    conn->has_imports = account->import_count > 0;
     conn->is_admitted = true;
 }
 
@@ -176,9 +178,10 @@ static void on_password(struct net *net, const struct origin *origin, struct byt
         return;
     }
     bool was_admitted = conn->is_admitted;
-    if (is_same)
+    if (is_same) {
         admit(conn, user);
-    else if (authority_decide(conn) != AUTHORITY_ADMITTED)
+        imports_follow_all(conn);
+    } else if (authority_decide(conn) != AUTHORITY_ADMITTED)
         return;
     if (conn->is_connecting)
         connect_admitted(conn);
@@ -282,8 +285,10 @@ static void reconsider(struct conn *conn)
     if (is_same || !net->auth->is_required) {
         admit(conn, user);
         drop_forbidden(conn);
+        imports_follow_all(conn);
     } else if (authority_decide(conn) == AUTHORITY_ADMITTED) {
         drop_forbidden(conn);
+        imports_follow_all(conn);
     }
 }
 

@@ -20,6 +20,7 @@
 #include "core/diag.h"
 #include "net/authority.h"
 #include "net/dispatch.h"
+#include "net/imports.h"
 #include "net/server.h"
 #include "net/trace.h"
 #include "net/websocket.h"
@@ -182,6 +183,8 @@ void conn_unsubscribe(struct conn *conn, struct subscription *subscription)
     ASSERT(!conn->net->is_routing);
     sid_table_remove(&conn->sids, subscription);
     conn->net->figures.subscriptions--;
+    if (subscription->shadows != NULL)
+        imports_unfollow(conn->net, subscription);
     subscriptions_remove(net_tree(conn->net, conn->account), subscription);
 }
 

@@ -99,6 +99,7 @@ struct conn {
     enum conn_reason reason;
     uint32_t pings_out;   /* unanswered */
     bool is_admitted;     /* net/authority.c: it may do what its permissions say, */
+    bool has_imports;     /* its account has things of others */
     bool has_begun;       /* has sent something, */
     bool is_connecting;   /* its CONNECT waits for a password */
     bool has_deny_filter; /* a wildcard of it overlaps what it may not receive */

@@ -13,6 +13,7 @@
 #include "core/subject.h"
 #include "core/text.h"
 #include "net/flow.h"
+#include "net/imports.h"
 #include "net/interest.h"
 #include "net/permissions.h"
 #include "net/route.h"
@@ -21,6 +22,8 @@
 #include "net/trace.h"
 
 static void on_publish(struct conn *conn, const struct operation *operation);
+static void publish_into(struct conn *conn, const struct operation *operation,
+                         const struct imported *imported);
 static bool admit(struct conn *conn, const struct msg *msg);
 static void forbid(struct conn *conn, const char *what, struct bytes subject, const char *why);
 static void answer_nobody(struct conn *conn, const struct msg *msg);
@@ -85,6 +88,12 @@ static void on_publish(struct conn *conn, const struct operation *operation)
         return;
     conn->is_repeated = false;
 
+    struct imported imported;
+    if (conn->has_imports && imports_find_service(conn, msg, &imported)) {
+        publish_into(conn, operation, &imported);
+        imported_free(&imported);
+        return;
+    }
     enum kv_take take = net->kv == NULL ? KV_NONE : kv_publish(net->kv, &conn->origin, msg);
     if (take == KV_RETRY) {
         conn->is_repeated = true;
@@ -101,6 +110,35 @@ static void on_publish(struct conn *conn, const struct operation *operation)
         return;
     if (conn->client.wants_no_responders)
         answer_nobody(conn, msg);
+}
+
+/* A request to a service of another account; its own subscribers of the subject hear it, too. */
+static void publish_into(struct conn *conn, const struct operation *operation,
+                         const struct imported *imported)
+{
+    struct net *net = conn->net;
+    struct msg there = operation->msg;
+    struct origin origin = conn->origin;
+    there.subject = text_bytes(&imported->subject);
+    there.reply = text_bytes(&imported->reply);
+    origin.account = imported->account;
+    enum kv_take take = net->kv == NULL ? KV_NONE : kv_publish(net->kv, &origin, &there);
+    if (take == KV_RETRY) {
+        conn->is_repeated = true;
+        conn_pause(conn, CONN_PAUSE_KV);
+        return;
+    }
+    if (take == KV_TAKEN_WAIT)
+        conn_pause(conn, CONN_PAUSE_KV);
+    struct parcel parcel = {there, operation->headers_digits, operation->total_digits};
+    bool is_taken = route_message(net, imported->account, conn, there.subject, &parcel);
+    flow_hold_back(net, conn);
+    parcel.msg = operation->msg;
+    is_taken |= route_message(net, conn->account, conn, operation->msg.subject, &parcel);
+    flow_hold_back(net, conn);
+    if (!is_taken && take == KV_NONE && operation->msg.reply.count > 0
+        && conn->client.wants_no_responders)
+        answer_nobody(conn, &operation->msg);
 }
 
 /* Counts and checks. False: it goes nowhere, and the client was told. */
@@ -197,6 +235,8 @@ static void on_subscribe(struct conn *conn, const struct operation *operation)
             subscriptions_add(net_tree(net, conn->account), conn, operation->subject,
                               operation->queue, operation->sid);
         sid_table_insert(&conn->sids, net->shard->heap, subscription);
+        if (conn->has_imports)
+            imports_follow(conn, subscription);
         net->figures.subscriptions++;
     }
     /* Also for what another connection has just told the others: they may not have heard it yet. */

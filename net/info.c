@@ -56,6 +56,10 @@ void server_info_init(struct server *server, struct io *io)
 {
     make_key(server->id, NKEY_SERVER, io);
     make_key(server->xkey, NKEY_CURVE, io);
+    for (size_t i = 0; i < sizeof(server->reply_secret); i += 8) {
+        uint64_t random = io_random(io);
+        memcpy(server->reply_secret + i, &random, 8);
+    }
     const char *name = server->options->server_name;
     server->name = name[0] != '\0' ? name : server->id;
 }

@@ -15,6 +15,7 @@
 #include "core/assert.h"
 #include "core/mailbox.h"
 #include "net/flow.h"
+#include "net/imports.h"
 #include "net/permissions.h"
 #include "net/trace.h"
 
@@ -59,6 +60,20 @@ static void pass_on(const struct route *route, uint32_t shard_index, bool is_pla
 static void on_passed(struct shard *shard, void *payload, uint32_t bytes, uint32_t from);
 static void expire_exhausted(struct net *net);
 
+/* An answer to a request of another account goes there. */
+static bool route_back(struct net *net, uint32_t account, const struct conn *from,
+                       struct bytes subject, const struct parcel *parcel)
+{
+    struct bytes reply;
+    if (!imports_find_requester(net, account, subject, &account, &reply)
+        || bytes_start_with(reply, BYTES_LITERAL("_R_.")))
+        return false;
+    struct parcel back = *parcel;
+    if (bytes_equal(back.msg.subject, subject))
+        back.msg.subject = reply;
+    return route_message(net, account, from, reply, &back);
+}
+
 bool route_message(struct net *net, uint32_t account, const struct conn *from,
                    struct bytes route_subject, const struct parcel *parcel)
 {
@@ -70,6 +85,8 @@ bool route_message(struct net *net, uint32_t account, const struct conn *from,
         .parcel = parcel,
     };
     ASSERT(!net->is_routing);
+    if (bytes_start_with(route_subject, BYTES_LITERAL("_R_.")))
+        return route_back(net, account, from, route_subject, parcel);
     flow_begin(net);
     if (from != NULL)
         route.origin = from->origin;
@@ -98,9 +115,27 @@ static bool route_here_and_there(struct route *route)
     return is_taken;
 }
 
+/* To a shadow: as the subscription that it is one of, under the subject that the message has there. */
+static bool deliver_imported(struct net *net, struct subscription *shadow, struct bytes route,
+                             const struct parcel *parcel)
+{
+    struct text here = {.data = NULL};
+    struct parcel imported = *parcel;
+    bool is_taken = imports_map_message(shadow, route, &here);
+    if (is_taken) {
+        if (bytes_equal(imported.msg.subject, route))
+            imported.msg.subject = text_bytes(&here);
+        is_taken = route_deliver(net, shadow->of, text_bytes(&here), &imported);
+    }
+    text_free(&here);
+    return is_taken;
+}
+
 bool route_deliver(struct net *net, struct subscription *subscription, struct bytes route,
                    const struct parcel *parcel)
 {
+    if (subscription->of != NULL)
+        return deliver_imported(net, subscription, route, parcel);
     struct conn *conn = subscription->conn;
     if (conn->state != CONN_OPEN || (conn->lists & (1u << CONN_LIST_CONDEMNED)) != 0)
         return false;

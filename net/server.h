@@ -60,6 +60,7 @@ struct server {
     uint64_t pending_bytes_max;
     uint64_t stall_bytes; /* queued: who publishes to such a connection is slowed down */
     char id[SERVER_KEY_BYTES], xkey[SERVER_KEY_BYTES];
+    unsigned char reply_secret[32]; /* seals the replies of requests between accounts */
     const char *name;
     uint64_t start_wall_ns;
     struct kv_world *world;      /* NULL: JetStream is off */

@@ -27,6 +27,11 @@ struct subscription {
     uint64_t delivered_count;
     uint64_t max;              /* UNSUB's; 0: none */
     struct subscription *next; /* of those to be freed */
+    /* Of another account's stream (net/imports.c): a shadow among that one's subscriptions. */
+    struct subscription *shadows; /* of this one; of a shadow: the next one */
+    struct subscription *of;      /* of a shadow: what it is one of; else NULL */
+    struct shadow_map *map;       /* of a shadow: owns */
+    uint32_t account;             /* of a shadow: where it lives */
     char sid[];
 };
 

@@ -458,6 +458,114 @@ class Accounts(Case):
         self.assertEqual(codes, [None, None, 10026])
 
 
+CROSS = """
+accounts {
+  A { jetstream: enabled, users: [{user: a, password: a}],
+      exports: [{service: "$JS.API.>", response_type: stream}, {service: "$KV.>"},
+                {stream: "accI.>"}, {service: "svc.*"}, {stream: "pub.>"},
+                {stream: "priv.>", accounts: [Y]}] }
+  I { users: [{user: i, password: i}],
+      imports: [{service: {account: A, subject: "$JS.API.>"}, to: "fromA.>"},
+                {service: {account: A, subject: "$KV.>"}, to: "fromA.$KV.>"},
+                {stream: {account: A, subject: "accI.>"}},
+                {service: {account: A, subject: "svc.*"}, to: "my.*.x"},
+                {stream: {account: A, subject: "pub.>"}, prefix: "P"}] }
+  Y { users: [{user: y, password: y}] }
+}
+"""
+
+
+class Imports(Case):
+    def begin(self):
+        self.start(CROSS)
+        return self.connect("a"), self.connect("i")
+
+    def test_a_bucket_of_another_account(self):
+        a, i = self.begin()
+        a.bucket_create("B")
+        self.assertEqual(i.request("fromA.$KV.B.k", b"v1").json()["seq"], 1)
+        self.assertEqual(i.request("fromA.$KV.B.k", b"v2").json()["seq"], 2)
+        self.assertEqual(i.request("fromA.DIRECT.GET.KV_B.$KV.B.k").data, b"v2")
+        self.assertEqual(i.request("fromA.STREAM.NAMES").json()["streams"], ["KV_B"])
+        self.assertIsNotNone(i.request("fromA.DIRECT.GET.KV_X.$KV.X.k").status)
+        self.assertEqual(i.api("INFO")["error"]["err_code"], 10039)
+
+    def test_a_watch_from_another_account(self):
+        a, i = self.begin()
+        a.bucket_create("B")
+        sid = i.sub("accI.w")
+        i.flush()
+        answer = i.request("fromA.CONSUMER.CREATE.KV_B.w", json.dumps({
+            "stream_name": "KV_B", "config": {
+                "name": "w", "deliver_subject": "accI.w", "deliver_policy": "last_per_subject",
+                "ack_policy": "none", "filter_subject": "$KV.B.>", "mem_storage": True,
+                "num_replicas": 1}})).json()
+        self.assertNotIn("error", answer)
+        for n in range(30):
+            a.put("B", "k%d" % n, b"%d" % n)
+        self.assertEqual([m.subject for m in i.next_many(30, sid)],
+                         ["$KV.B.k%d" % n for n in range(30)])
+
+    def test_services(self):
+        a, i = self.begin()
+        sid = a.sub("svc.*")
+        a.flush()
+        reply = i.request_start("my.abc.x", b"?")
+        asked = a.next(sid)
+        self.assertEqual((asked.subject, asked.data), ("svc.abc", b"?"))
+        a.pub(asked.reply[:-1] + "X", b"forged")
+        a.pub(asked.reply, b"!")
+        self.assertEqual(i.answer(reply).data, b"!")
+        self.assertTrue(i.hears_nothing())
+        self.assertIsNotNone(i.request("my.none").status)  # no import
+        a.unsub(sid)
+        a.flush()
+        self.assertIsNotNone(i.request("my.abc.x").status)  # nobody there
+
+    def test_streams(self):
+        a, i = self.begin()
+        sids = [i.sub(subject) for subject in ("P.pub.>", "P.pub.a.*", ">")]
+        queue = i.sub("P.pub.x", "q")
+        other = i.sub("pub.>")
+        i.flush()
+        for subject in ("pub.a.b", "pub.x", "priv.x"):
+            a.pub(subject, subject.encode())
+        a.flush()
+        for sid, wanted in zip(sids, (["P.pub.a.b", "P.pub.x"], ["P.pub.a.b"],
+                                      ["P.pub.a.b", "P.pub.x"])):
+            self.assertEqual([m.subject for m in i.next_many(len(wanted), sid)], wanted)
+        self.assertEqual(i.next(queue).subject, "P.pub.x")
+        self.assertTrue(i.hears_nothing(other))
+        i.unsub(sids[0])
+        i.unsub(sids[2])
+        i.unsub(sids[1], 3)
+        i.flush()
+        for _ in range(5):
+            a.pub("pub.a.b", b"x")
+        a.flush()
+        self.assertEqual(len(i.next_many(2, sids[1])), 2)
+        self.assertTrue(i.hears_nothing())
+
+    def test_a_reload_changes_them(self):
+        a, i = self.begin()
+        sid = i.sub("P.pub.>")
+        i.flush()
+        self.write(CROSS.replace('prefix: "P"', 'prefix: "Q"'))
+        self.server.process.send_signal(signal.SIGHUP)
+        self.server.wait_for_log(r"Reloaded server configuration")
+        new = i.sub("Q.pub.>")
+        poll_until(lambda: a.pub("pub.x", b"1") or not i.hears_nothing(new))
+        i.messages.clear()
+        a.pub("pub.x", b"1")
+        self.assertEqual(i.next(new).subject, "Q.pub.x")
+        self.assertTrue(i.hears_nothing(sid))
+
+    def test_only_what_is_exported(self):
+        self.fails_to_start(CROSS.replace("  Y {", "  Z { imports: [{stream: {account: A,"
+                                          " subject: 'priv.>'}}] }\n  Y {"),
+                            'stream import not authorized')
+
+
 class Mistakes(Case):
     def test_told_by_key(self):
         for config, words in (
