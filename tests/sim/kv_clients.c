@@ -96,7 +96,7 @@ static void publish(struct clients *clients, struct call *call, const char *subj
     struct msg msg = {.subject = bytes_of_text(subject), .headers = headers, .payload = payload};
     msg.reply =
         bytes_of(reply, (size_t)snprintf(reply, sizeof reply, "_INBOX.%" PRIu64, call->number));
-    struct origin origin = {call->conn, conn->generation, ACCOUNT_GLOBAL};
+    struct origin origin = {call->conn, conn->generation, clients_account(clients, call->bucket)};
     if (getenv("TEST_TRACE") != NULL)
         fprintf(stderr, "%" PRIu64 " conn %u.%u call %" PRIu64 " %s %.*s\n", clients->model->now,
                 call->conn, conn->shard, call->number, subject,
@@ -726,7 +726,8 @@ static void tell_interest(struct clients *clients, const struct watch *watch, bo
         recorder_unsubscribe(&clients->post, text);
     for (uint32_t i = 0; i < clients->shard_count; i++) {
         enter(clients, i);
-        kv_on_interest(clients->kvs[i], ACCOUNT_GLOBAL, text, (struct bytes){0}, is_present);
+        kv_on_interest(clients->kvs[i], clients_account(clients, watch->life->bucket), text,
+                       (struct bytes){0}, is_present);
         leave();
     }
 }
@@ -917,6 +918,7 @@ static void answer_flow(struct clients *clients, struct watch *watch, struct byt
     if (clients->flow_count == COUNT_OF(clients->flow_answers))
         return; /* a client that is slow to answer */
     struct call *call = call_create(clients, CALL_FLOW, watch->conn, NULL);
+    call->bucket = watch->life->bucket;
     (void)snprintf(call->text, sizeof call->text, "%.*s", (int)subject.count, subject.data);
     clients->flow_answers[clients->flow_count++] = call;
 }

@@ -92,6 +92,7 @@ struct clients {
     struct watch *watches;
     uint64_t watch_next;
     struct life *buckets[CLIENT_BUCKETS]; /* NULL: there is none */
+    uint32_t account;                     /* of every other bucket; the rest is in $G */
     struct call *flow_answers[64];
     uint32_t flow_count;
     bool may_lack_space, may_fail_to_read;
@@ -109,6 +110,11 @@ struct call *clients_get(struct clients *clients, uint32_t conn, struct life *li
                          bool is_msg_get);
 struct call *clients_get_seq(struct clients *clients, uint32_t conn, struct life *life,
                              uint64_t seq, bool is_msg_get);
+static inline uint32_t clients_account(const struct clients *clients, uint32_t bucket)
+{
+    return bucket % 2 == 1 ? clients->account : ACCOUNT_GLOBAL;
+}
+
 struct call *clients_info(struct clients *clients, uint32_t conn, uint32_t bucket);
 struct call *clients_purge(struct clients *clients, uint32_t conn, struct life *life,
                            uint32_t filter, uint64_t keep);

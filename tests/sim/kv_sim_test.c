@@ -32,6 +32,7 @@ struct world {
     struct kv_model model;
     struct clients clients;
     struct kv_options options;
+    struct accounts *accounts;
     struct kv_world *kv_world;
     struct store_directory *directory;
     struct shard_group *group;
@@ -532,8 +533,16 @@ static void choose_options(struct world *w)
     w->model.run++;
     if (w->model.run == 1 || sim_chance(300000))
         w->shard_count = 1 + (uint32_t)sim_below(CLIENT_SHARDS_MAX);
+    /* An account's number may be another one in each run; its streams must be found by its name. */
+    accounts_destroy(w->accounts);
+    w->accounts = accounts_create();
+    for (uint64_t i = sim_below(3); i > 0; i--)
+        (void)accounts_intern(w->accounts, bytes_of("abc", (size_t)i));
+    w->clients.account = accounts_intern(w->accounts, BYTES_LITERAL("other"));
+    account_set_jetstream(w->accounts, w->clients.account, &account_no_limits);
     w->options = (struct kv_options){
         .server_name = "sim",
+        .accounts = w->accounts,
         .shard_count = w->shard_count,
         .payload_bytes_max = 1 << 20,
         .is_strict = true,
