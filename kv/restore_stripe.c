@@ -8,6 +8,7 @@
 
 #include "core/hash.h"
 #include "kv/gathering.h"
+#include "kv/put.h"
 #include "kv/source_state.h"
 #include "kv/stripe.h"
 
@@ -62,6 +63,15 @@ static struct restore_message take_message(struct bytes *rest, struct record *re
     return head;
 }
 
+/* Of one stripe only: with several, an id's home may be elsewhere, and learns it at the next start. */
+static bool has_fresh_id(const struct stripe *stripe, const struct record *record)
+{
+    const struct stream *stream = stripe->stream;
+    return stream->stripe_count == 1 && record->headers.count > 0
+           && record->time_ns + (uint64_t)stream->config.duplicate_window_ns
+                  > shard_wall_ns(stream->kv->shard);
+}
+
 static enum status enter(struct job *job, const struct record *record)
 {
     struct stripe *stripe = job->stripe;
@@ -87,6 +97,8 @@ static enum status enter(struct job *job, const struct record *record)
     };
     stripe_put_message(stripe, key, hash_bytes(key.data, key.count), &message, &previous,
                        &job->removed);
+    if (has_fresh_id(stripe, record))
+        put_ids_replay(stripe, record);
     if (record->headers.count > 0 && stripe->stream->prefix.count == 0)
         source_state_replay_message(stripe->stream, record);
     return STATUS_OK;

@@ -396,6 +396,16 @@ class Restores(RestoreTest):
         self.assertEqual((info["first_seq"], info["last_seq"], info["deleted"]), (2, 30, [5, 30]))
         self.assertEqual(client.request("plain.x", b"").json()["seq"], 31)
 
+    def test_message_ids_are_known_again(self):
+        stream, client = "ids", self.connect()
+        client.api_ok("STREAM.CREATE." + stream, {"name": stream, "subjects": ["ids.>"]})
+        client.request("ids.1", b"once", {"Nats-Msg-Id": "a"})
+        snapshot = archives.take_snapshot(client, stream)
+        client.api_ok("STREAM.DELETE." + stream)
+        archives.restore(client, stream, snapshot.answer["config"], {}, snapshot.data)
+        again = client.request("ids.1", b"twice", {"Nats-Msg-Id": "a"}).json()
+        self.assertEqual((again["seq"], again.get("duplicate")), (1, True))
+
     def test_what_was_restored_survives_a_kill(self):
         client, bucket = self.check_same(max_msgs_per_subject=3)
         before = self.take(client, bucket)
