@@ -23,6 +23,7 @@
 #include "core/hash.h"
 #include "core/subject.h"
 #include "kv/gathering.h"
+#include "kv/message_ttl.h"
 #include "kv/put_parts.h"
 #include "kv/stripe_total.h"
 
@@ -100,6 +101,14 @@ static void put_send(struct stream *stream, struct put_request *request, uint32_
     put_pass(stream, to, view);
 }
 
+void put_send_own(struct stream *stream, const struct put_view *view)
+{
+    struct kv *kv = stream->kv;
+    kv->puts_outstanding++;
+    kv->put_bytes_outstanding += put_view_bytes(view);
+    put_pass(stream, kv->shard->index, view);
+}
+
 /* What would need several stripes at once. */
 static bool put_fits_stripes(const struct stream *stream, const struct put_rules *rules,
                              struct bytes key, struct api_failure *failure)
@@ -148,6 +157,19 @@ static bool put_may_go(const struct stream *stream, const struct put_rules *rule
     return stream->stripe_count == 1 || put_fits_stripes(stream, rules, key, failure);
 }
 
+/* A TTL below the markers' is raised to it, where an older value could show before the marker's time is over. */
+static struct bytes put_headers(struct stream *stream, struct put_rules *rules,
+                                struct bytes headers)
+{
+    uint64_t least = (uint64_t)stream->config.marker_ttl_ns / UINT64_C(1000000000);
+    if (rules->ttl == MESSAGE_TTL_NONE || rules->ttl >= least
+        || stream->config.messages_per_subject_max == 1)
+        return headers;
+    rules->ttl = least;
+    message_ttl_rewrite(&stream->kv->raised_headers, headers, least);
+    return text_bytes(&stream->kv->raised_headers);
+}
+
 enum kv_take put_publish(struct stream *stream, const struct origin *origin, const struct msg *msg)
 {
     struct kv *kv = stream->kv;
@@ -168,6 +190,7 @@ enum kv_take put_publish(struct stream *stream, const struct origin *origin, con
     uint32_t to = stripe_shard(stream, stripe_of_key(stream->stripe_count, key));
     if (!put_may_go(stream, &rules, key, to, &failure))
         return put_refuse(stream, origin, msg, &failure);
+    struct bytes headers = put_headers(stream, &rules, msg->headers);
     bool is_striped = stream->stripe_count > 1;
     bool needs_stripe = (rules.flags & PUT_NEEDS_STATE) != 0
                         || stream->config.discard_new_per_subject || stream_has_totals(stream);
@@ -180,16 +203,17 @@ enum kv_take put_publish(struct stream *stream, const struct origin *origin, con
         .flags = rules.flags,
         .reply_bytes = (uint32_t)reply.count,
         .subject_bytes = (uint32_t)subject.count,
-        .headers_bytes = (uint32_t)msg->headers.count,
+        .headers_bytes = (uint32_t)headers.count,
         .value_bytes = (uint32_t)msg->payload.count,
         .conn_shard = kv->shard->index,
         .taken_index = PUT_NOT_TAKEN,
         .time_ns = shard_wall_ns(kv->shard),
         .expected_key = rules.expected_key,
         .expected_last = rules.expected_last,
+        .ttl = rules.ttl,
         .hash = hash,
     };
-    struct put_view view = {&request, reply, subject, msg->headers, msg->payload, kv->shard->index};
+    struct put_view view = {&request, reply, subject, headers, msg->payload, kv->shard->index};
     kv->is_publishing = true;
     kv->was_resumed = false;
     if (is_striped && (rules.flags & PUT_HAS_ID) != 0)
@@ -370,5 +394,6 @@ bool put_is_busy(const struct kv *kv)
 void put_fini(struct kv *kv)
 {
     put_apply_fini(kv);
+    text_free(&kv->raised_headers);
     heap_free(kv->waiting.origins);
 }

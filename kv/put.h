@@ -19,6 +19,9 @@ void put_phase(struct shard *shard, void *context);
 bool put_is_busy(const struct kv *kv);
 void put_fini(struct kv *kv);
 
+/* kv/put_marker.c: a marker in place of the key's last message; ends with stripe_marker_ended. */
+void put_marker(struct stripe *stripe, struct bytes key, uint64_t replaced_seq);
+
 /* ---- message ids, kv/put_ids.c ---- */
 
 /* Recovery: a message that the log has, alive or not. */

@@ -6,6 +6,7 @@
  * Runs on: the stripe's shard; put_mark_routed and reports on the shard that took the sequence.
  */
 #include "kv/feed.h"
+#include "kv/message_ttl.h"
 #include "kv/pin.h"
 #include "kv/put_parts.h"
 #include "kv/republish.h"
@@ -25,6 +26,7 @@ struct put {
     location where;
     struct removed_list removed;
     uint64_t registrations; /* of the stripe's feeds, when the record became durable */
+    bool is_covering;       /* its key has a message already */
     bool is_here;           /* false: superseded on arrival, nothing was stored */
     bool is_pinned;         /* fetch holds the record, for the watchers */
     struct store_fetch fetch;
@@ -88,8 +90,13 @@ static void put_enter(struct put *put, const struct put_view *view, struct bytes
         .size_bytes = stripe_message_size(stripe->stream, view->subject.count, view->headers.count,
                                           view->value.count),
         .user = ((flags & PUT_ROLLUP_KEY) != 0 ? STRIPE_MESSAGE_IS_ROLLUP : 0)
-                | (view->headers.count > 0 ? STRIPE_MESSAGE_HAS_HEADERS : 0),
+                | (view->headers.count > 0 ? STRIPE_MESSAGE_HAS_HEADERS : 0)
+                | (view->request->ttl == MESSAGE_TTL_NEVER ? STRIPE_MESSAGE_IS_FOREVER : 0)
+                | ((flags & PUT_IS_FINAL) != 0 ? STRIPE_MESSAGE_IS_FINAL : 0)
+                | (put->is_covering ? STRIPE_MESSAGE_COVERS : 0),
     };
+    if (stripe->stream->config.allow_msg_ttl)
+        stripe_time_message(stripe, &message, view->request->ttl);
     stripe_put_message(stripe, key, view->request->hash, &message, &put->previous_seq,
                        &put->removed);
     if ((flags & PUT_ROLLUP_ALL) != 0)
@@ -155,6 +162,10 @@ void put_apply(struct stripe *stripe, const struct put_view *view, uint64_t seq,
     put->is_here = !stripe_is_superseded(stripe, entry, seq);
     if (!put->is_here)
         put_check_undo(stripe, view);
+    put->is_covering = entry != NULL;
+    if (entry != NULL && put->time_ns < index_key_newest(entry).time_ns
+        && seq > index_key_newest(entry).seq)
+        put->time_ns = index_key_newest(entry).time_ns; /* a key's times do not go back */
     enum status status = put->is_here ? put_store(put, view) : put_pass_over(put, view);
     if (status == STATUS_BUSY) {
         struct put_request sequenced = *view->request;
@@ -173,6 +184,8 @@ void put_apply(struct stripe *stripe, const struct put_view *view, uint64_t seq,
     put_set_reply(kv, put, view->reply);
     if (put->is_here)
         put_enter(put, view, key);
+    if ((put->flags & PUT_IS_MARKER) != 0)
+        stripe_marker_ended(stripe, view->request->expected_key, API_OK);
     bool is_waiting = put->is_here
                           ? !stripe->stream->is_memory
                           : !stripe->stream->is_memory && store_wait_durable(kv->store, &put->wait);
@@ -244,7 +257,8 @@ static void put_finish(struct put *put)
     struct stripe *stripe = put->stripe;
     struct kv *kv = stripe->stream->kv;
     uint64_t others = stripe->feeds & ~(UINT64_C(1) << kv->shard->index);
-    bool was_taken_here = (put->flags & PUT_CONN_WAITS) != 0 || stripe->stream->stripe_count == 1;
+    bool was_taken_here =
+        (put->flags & (PUT_CONN_WAITS | PUT_IS_MARKER)) != 0 || stripe->stream->stripe_count == 1;
     uint32_t taker = was_taken_here ? kv->shard->index : put->from;
     bool is_report_later = others != 0 || taker != put->from;
     struct put_result result = {

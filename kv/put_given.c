@@ -10,6 +10,7 @@
 #include "core/diag.h"
 #include "core/hash.h"
 #include "kv/gathering.h"
+#include "kv/message_ttl.h"
 #include "kv/put.h"
 #include "kv/put_parts.h"
 
@@ -34,6 +35,10 @@ static uint32_t given_flags(const struct stream *stream, const struct put_given 
     if (given->value.count == 0 && msg_header(given->headers, BYTES_LITERAL("KV-Operation"), &value)
         && (bytes_equal(value, BYTES_LITERAL("DEL")) || bytes_equal(value, BYTES_LITERAL("PURGE"))))
         flags |= PUT_IS_DELETE;
+    if (msg_header(given->headers, BYTES_LITERAL("Nats-Marker-Reason"), &value)
+        || (msg_header(given->headers, BYTES_LITERAL("KV-Operation"), &value)
+            && bytes_equal(value, BYTES_LITERAL("PURGE"))))
+        flags |= PUT_IS_FINAL;
     bool has_ids = given->seq == 0 && config->duplicate_window_ns > 0;
     if (has_ids && msg_header(given->headers, BYTES_LITERAL("Nats-Msg-Id"), &value)
         && value.count > 0)
@@ -96,6 +101,7 @@ enum put_given_result put_given(struct stripe *stripe, const struct put_given *g
         .conn_shard = kv->shard->index,
         .sink = given->sink,
         .time_ns = given->time_ns,
+        .ttl = stream->config.allow_msg_ttl ? message_ttl_of(given->headers) : MESSAGE_TTL_NONE,
         .hash = hash,
     };
     uint64_t seq = given->seq, taken_index;

@@ -31,6 +31,7 @@ struct put_request {
     uint64_t taken_index;
     uint64_t time_ns;
     uint64_t expected_key, expected_last;
+    uint64_t ttl;          /* kv/message_ttl.h */
     uint64_t duplicate_of; /* the id's home knows it as this sequence; or 0 */
     uint64_t hash;
 };
@@ -90,6 +91,8 @@ void put_queue_for_room(struct stripe *stripe, const struct put_view *view);
 /* What came by mailbox; false: its stream is gone, and it was told so. */
 bool put_open(struct kv *kv, const struct put_request *request, struct stream **stream_out,
               struct put_view *view_out);
+/* A put of the stripe's own, on its shard. */
+void put_send_own(struct stream *stream, const struct put_view *view);
 /* To the stripe on that shard, which may be this one. */
 void put_pass(struct stream *stream, uint32_t to, const struct put_view *view);
 

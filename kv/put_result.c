@@ -235,6 +235,8 @@ void put_refuse_at_stripe(struct stripe *stripe, const struct put_view *view,
     struct kv *kv = stripe->stream->kv;
     struct bytes words = verdict->words;
     put_resume_conn(stripe, view);
+    if ((view->request->flags & PUT_IS_MARKER) != 0)
+        stripe_marker_ended(stripe, view->request->expected_key, verdict->error);
     struct put_refusal *refusal =
         heap_alloc(kv->shard->heap, sizeof *refusal + view->reply.count + words.count);
     refusal->stripe = stripe;

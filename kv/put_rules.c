@@ -22,6 +22,7 @@ enum header_name {
     HEADER_SCHEDULE,
     HEADER_SCHEDULER,
     HEADER_SCHEDULE_NEXT,
+    HEADER_MARKER_REASON,
     HEADER_OPERATION,
     HEADER_COUNT,
 };
@@ -41,6 +42,7 @@ static const char *const names[HEADER_COUNT] = {
     "Nats-Schedule",
     "Nats-Scheduler",
     "Nats-Schedule-Next",
+    "Nats-Marker-Reason",
     "KV-Operation",
 };
 
@@ -201,6 +203,10 @@ static bool rules_from_values(struct put_rules *rules, const struct header_value
         set_fault(rules, PUT_CHECK_TTL, API_INVALID_TTL, failure);
     else if (ttl != MESSAGE_TTL_NONE)
         rules->flags |= PUT_HAS_TTL;
+    rules->ttl = ttl;
+    if (has(values, HEADER_MARKER_REASON)
+        || bytes_equal(values->value[HEADER_OPERATION], BYTES_LITERAL("PURGE")))
+        rules->flags |= PUT_IS_FINAL;
     struct bytes operation = values->value[HEADER_OPERATION];
     if (msg->payload.count == 0
         && (bytes_equal(operation, BYTES_LITERAL("DEL"))

@@ -29,6 +29,8 @@ enum {
     PUT_EXPECTS_ID = 1u << 9,
     PUT_HAS_FAULT = 1u << 10, /* refused unless a check of state comes first */
     PUT_HAS_TTL = 1u << 11,
+    PUT_IS_FINAL = 1u << 12,  /* KV-Operation PURGE, or a marker: leaves no marker when it ends */
+    PUT_IS_MARKER = 1u << 13, /* the stripe's own, kv/put_marker.c */
 };
 /* Flags of what must be compared with the stream's state. */
 #define PUT_NEEDS_STATE (PUT_EXPECTS_KEY | PUT_EXPECTS_LAST | PUT_HAS_ID | PUT_EXPECTS_ID)
@@ -50,6 +52,7 @@ enum put_check {
 struct put_rules {
     uint32_t flags;
     uint64_t expected_key, expected_last;
+    uint64_t ttl;                      /* kv/message_ttl.h */
     struct bytes subject, id, last_id; /* borrow the header block */
     enum put_check fault_place;
 };

@@ -93,6 +93,8 @@ struct kv {
     struct gathering *gathering; /* owns; kv/gathering.c */
     struct follow *follows;      /* owns; kv/follow.c: of streams whose stripe is here */
 
+    struct text raised_headers; /* kv/put.c: of the publish under way */
+
     /* kv/put_ids.c */
     uint64_t id_bytes;   /* what message ids cost on this shard */
     uint32_t ids_handed; /* at the start: handed to their homes, and not confirmed yet */

@@ -249,8 +249,7 @@ bool stream_config_check_supported(const struct stream_config *config, struct ap
         return api_fail(failure, API_STREAM_INVALID_CONFIG,
                         "pail does not support retention \"%s\": it keeps what limits allow",
                         retentions[config->retention]);
-    const char *what = config->marker_ttl_ns > 0 ? "subject_delete_marker_ttl"
-                       : config->allow_counter   ? "allow_msg_counter"
+    const char *what = config->allow_counter     ? "allow_msg_counter"
                        : config->allow_atomic    ? "allow_atomic"
                        : config->allow_schedules ? "allow_msg_schedules"
                        : config->allow_batched   ? "allow_batched"

@@ -5,16 +5,13 @@
 
 #include "core/hash.h"
 #include "core/subject.h"
+#include "kv/due_wheel.h"
 #include "kv/feed.h"
 #include "kv/hold.h"
 #include "kv/pin.h"
 #include "kv/put.h"
 #include "kv/room.h"
 #include "kv/stripe_total.h"
-
-#define EXPIRY_RETRY_NS UINT64_C(100000000)
-
-static void stripe_on_expiry(struct timer *timer);
 
 /* ---- lists of what was removed ---- */
 
@@ -71,7 +68,7 @@ void stripe_destroy(struct stripe *stripe)
 {
     ASSERT(stripe->pending_count == 0);
     pins_drop(stripe);
-    timer_stop(&stripe->expiry);
+    stripe_expiry_end(stripe);
     hold_break_all(stripe);
     if (stripe->stream->is_memory)
         memory_free_all(stripe);
@@ -167,6 +164,8 @@ static void stripe_remove_at(struct stripe *stripe, struct index_key *key, uint6
     struct message message;
     bool was_there = index_remove(stripe->index, key, seq, &message);
     ASSERT(was_there);
+    if (stripe->wheel != NULL)
+        (void)due_wheel_remove(stripe->wheel, seq);
     removed_list_add(removed, stripe, (struct removed){message.seq, message.where});
 }
 
@@ -211,21 +210,6 @@ static void stripe_discard_old(struct stripe *stripe, struct removed_list *remov
     }
 }
 
-static void stripe_schedule_expiry(struct stripe *stripe)
-{
-    struct stream *stream = stripe->stream;
-    struct index_key *key;
-    struct message message;
-    if (stream->config.age_max_ns <= 0 || timer_is_running(&stripe->expiry)
-        || !index_seek(stripe->index, 0, &key, &message))
-        return;
-    struct shard *shard = stream->kv->shard;
-    uint64_t wall = shard_wall_ns(shard);
-    uint64_t due = message.time_ns + (uint64_t)stream->config.age_max_ns;
-    uint64_t wait = due > wall ? due - wall : 0;
-    timer_start(shard->timers, &stripe->expiry, shard_now_ns(shard) + wait, stripe_on_expiry);
-}
-
 static void stripe_note_last(struct stripe *stripe, const struct message *message)
 {
     if (message->seq <= stripe->last_seq)
@@ -245,6 +229,8 @@ static bool stripe_replace_message(struct stripe *stripe, struct index_key *key,
         hold_keep(stripe, key, &old);
     if (stripe->pins != NULL)
         pins_on_removal(stripe, key, &old);
+    if (stripe->wheel != NULL)
+        (void)due_wheel_remove(stripe->wheel, old.seq);
     removed_list_add(removed, stripe, (struct removed){old.seq, old.where});
     stripe_note_last(stripe, message);
     if (stripe->stream->config.discard == STREAM_DISCARD_OLD)
@@ -262,6 +248,8 @@ static void stripe_enter_message(struct stripe *stripe, struct bytes key, uint64
     if (known != NULL && config->messages_per_subject_max == 1
         && stripe_replace_message(stripe, known, message, removed))
         return;
+    if (stripe->wheel != NULL && known != NULL)
+        stripe_drop_overdue(stripe, known, message->time_ns, removed);
     struct index_key *entry = index_insert(stripe->index, key, hash, message);
     if ((message->user & STRIPE_MESSAGE_IS_ROLLUP) != 0)
         stripe_rollup_key(stripe, entry, message->seq, removed);
@@ -291,6 +279,8 @@ bool stripe_remove_message(struct stripe *stripe, struct index_key *key, uint64_
     stripe_hold_back(stripe, key, seq);
     if (!index_remove(stripe->index, key, seq, &message))
         return false;
+    if (stripe->wheel != NULL)
+        (void)due_wheel_remove(stripe->wheel, seq);
     removed_list_add(removed, stripe, (struct removed){message.seq, message.where});
     return true;
 }
@@ -392,8 +382,7 @@ void stripe_apply_limits(struct stripe *stripe)
         stripe_discard_old(stripe, &removed);
     stripe_removed_durable(stripe, &removed); /* the configuration that asks for it is durable */
     removed_list_free(&removed);
-    timer_stop(&stripe->expiry);
-    stripe_schedule_expiry(stripe);
+    stripe_expiry_configured(stripe);
 }
 
 void stripe_release(struct stripe *stripe, const struct removed *removed)
@@ -407,35 +396,4 @@ void stripe_removed_durable(struct stripe *stripe, const struct removed_list *re
         stripe_release(stripe, removed_list_at(removed, i));
     if (stripe->feeds != 0 && removed->count > 0)
         feed_offer_removed(stripe, removed);
-}
-
-/*
- * Messages older than max_age go. No record says so: recovery, which knows the time, does the same. What is not durable
- * yet stays until it is.
- */
-static void stripe_on_expiry(struct timer *timer)
-{
-    struct stripe *stripe = CONTAINER_OF(timer, struct stripe, expiry);
-    struct stream *stream = stripe->stream;
-    struct shard *shard = stream->kv->shard;
-    if (!stream->kv->is_open) { /* the log takes nothing yet */
-        timer_start(shard->timers, timer, shard_now_ns(shard) + EXPIRY_RETRY_NS, stripe_on_expiry);
-        return;
-    }
-    uint64_t wall = shard_wall_ns(shard);
-    struct removed_list removed = {0};
-    struct index_key *key;
-    struct message message;
-    while (stream->config.age_max_ns > 0 && removed.count < 4096
-           && index_seek(stripe->index, 0, &key, &message)
-           && message.time_ns + (uint64_t)stream->config.age_max_ns <= wall
-           && stripe_is_durable(stripe, message.where))
-        stripe_remove_at(stripe, key, message.seq, &removed);
-    bool is_stuck = removed.count == 0;
-    stripe_retire(stripe, &removed);
-    if (is_stuck && index_seek(stripe->index, 0, &key, &message)
-        && !stripe_is_durable(stripe, message.where))
-        timer_start(shard->timers, timer, shard_now_ns(shard) + EXPIRY_RETRY_NS, stripe_on_expiry);
-    else
-        stripe_schedule_expiry(stripe);
 }

@@ -15,8 +15,12 @@ enum {
     STRIPE_MESSAGE_IS_ROLLUP =
         1u << 0, /* message.user: everything older of the key is gone, latecomers too */
     STRIPE_MESSAGE_HAS_HEADERS = 1u << 1,
+    STRIPE_MESSAGE_IS_FOREVER = 1u << 2, /* Nats-TTL: never; max_age does not count either */
+    STRIPE_MESSAGE_IS_FINAL = 1u << 3,   /* a marker or a purge: its end leaves no marker */
+    STRIPE_MESSAGE_COVERS = 1u << 4,     /* its key had a message before: its end needs a record */
 };
 
+struct due_wheel;
 struct msg_ids;
 
 struct removed {
@@ -63,8 +67,15 @@ struct stripe {
     struct pin *pins; /* owns: what snapshots keep of the past (kv/pin.h) */
     struct timer expiry;
     struct stripe_total total;
-    struct holds *holds;   /* owns; NULL unless someone reads the stripe as it was (kv/hold.c) */
-    uint64_t entering_seq; /* of the message being entered, which may push others out; 0: none */
+
+    /* kv/stripe_expiry.c */
+    struct due_wheel *wheel;  /* owns; NULL while no message ends by itself but by age */
+    uint64_t markers_pending; /* markers that are not sequenced or refused yet */
+    uint64_t expired_ns;      /* what was due at this time … */
+    uint64_t expired_upto;    /* … up to this sequence is dead, as the newest state record says */
+    uint64_t aged_upto_ns;    /* the same for max_age: what was stored at this time or before */
+    struct holds *holds;      /* owns; NULL unless someone reads the stripe as it was (kv/hold.c) */
+    uint64_t entering_seq;    /* of the message being entered, which may push others out; 0: none */
 
     /* kv/put_ids.c */
     struct msg_ids *ids; /* owns; NULL while no message had one */
@@ -133,6 +144,26 @@ void stripe_release(struct stripe *stripe, const struct removed *removed);
 /* Gives removed messages' space back, and tells the feeds. To be called once the remover is durable. */
 void stripe_removed_durable(struct stripe *stripe, const struct removed_list *removed);
 
+/* ---- expiry (kv/stripe_expiry.c) ---- */
+
+/* Of a message that is about to be entered: when it will end. */
+void stripe_time_message(struct stripe *stripe, const struct message *message, uint64_t ttl);
+/* Messages of the key that were over at this time go; needs a wheel. */
+void stripe_drop_overdue(struct stripe *stripe, struct index_key *key, uint64_t time_ns,
+                         struct removed_list *removed);
+void stripe_schedule_expiry(struct stripe *stripe);
+/* What is due goes now, as far as one turn can. */
+void stripe_expire(struct stripe *stripe);
+/* max_age or what allows TTLs may be others now. */
+void stripe_expiry_configured(struct stripe *stripe);
+void stripe_expiry_end(struct stripe *stripe);
+/* API_OK: the marker has taken the place of the message; else why not. */
+void stripe_marker_ended(struct stripe *stripe, uint64_t replaced_seq, enum api_error error);
+/* Recovery: a state record; and, with the configuration, what max_age had removed. */
+void stripe_replay_expired(struct stripe *stripe, uint64_t upto_ns, uint64_t upto_seq,
+                           bool has_markers);
+void stripe_drop_aged(struct stripe *stripe);
+
 /* ---- stored bytes: the log for file streams, the heap for memory streams ---- */
 
 MUST_USE enum status stripe_store_message(struct stripe *stripe, const struct record *record,
@@ -148,7 +179,10 @@ void stripe_fetch_release(struct stripe *stripe, struct store_fetch *fetch);
 
 struct stripe_state {
     uint64_t last_seq, last_time_ns;
+    uint64_t expired_ns, expired_upto, aged_upto_ns; /* see struct stripe */
+    uint64_t has_markers; /* then the last message of a key was left for its marker */
 };
+enum { STRIPE_STATE_BYTES_V1 = 16 }; /* of earlier logs: the first two */
 /* False: the log has no room; try again. wait (may be NULL) runs when durable. */
 MUST_USE enum status stripe_write_state(struct stripe *stripe, struct store_wait *wait);
 

@@ -6,6 +6,7 @@
  * in a later run's: a message is dead if a purge or a removal names it, or if history, rollup or age push it out.
  */
 #include "core/hash.h"
+#include "kv/message_ttl.h"
 #include "kv/put.h"
 #include "kv/room.h"
 #include "kv/source_state.h"
@@ -74,6 +75,10 @@ MUST_USE enum status stripe_write_state(struct stripe *stripe, struct store_wait
     struct stripe_state state = {
         .last_seq = stripe->last_seq,
         .last_time_ns = stripe->last_time_ns,
+        .expired_ns = stripe->expired_ns,
+        .expired_upto = stripe->expired_upto,
+        .aged_upto_ns = stripe->aged_upto_ns,
+        .has_markers = stripe->stream->config.marker_ttl_ns > 0,
     };
     struct record record = {
         .type = KV_RECORD_STATE,
@@ -184,6 +189,17 @@ void stripe_retire(struct stripe *stripe, struct removed_list *removed)
 
 /* ---- recovery ---- */
 
+/* A marker, or a purge of the key: its end is no news. */
+static bool headers_are_final(struct bytes headers)
+{
+    struct bytes value;
+    return headers.count > 0
+           && ((msg_header(headers, BYTES_LITERAL("KV-Operation"), &value)
+                && bytes_equal(value, BYTES_LITERAL("PURGE")))
+               || (msg_header(headers, BYTES_LITERAL("Nats-Marker-Reason"), &value)
+                   && value.count > 0));
+}
+
 /* Of the key's messages up to seq, the newest `keep` stay. */
 static void replay_trim(struct stripe *stripe, struct index_key *key, uint64_t seq, uint32_t keep)
 {
@@ -218,6 +234,9 @@ static void replay_message(struct stripe *stripe, const struct record *record, l
 {
     char room[STREAM_KEY_ROOM];
     struct bytes key = stream_key_of(stripe->stream, record->key, room);
+    uint64_t hash = hash_bytes(key.data, key.count);
+    struct index_key *known = index_find(stripe->index, key, hash);
+    uint64_t ttl = message_ttl_of(record->headers);
     struct message message = {
         .seq = record->seq,
         .time_ns = record->time_ns,
@@ -225,20 +244,25 @@ static void replay_message(struct stripe *stripe, const struct record *record, l
         .size_bytes = stripe_message_size(stripe->stream, record->key.count, record->headers.count,
                                           record->value.count),
         .user = ((record->flags & KV_RECORD_IS_ROLLUP) != 0 ? STRIPE_MESSAGE_IS_ROLLUP : 0)
-                | (record->headers.count > 0 ? STRIPE_MESSAGE_HAS_HEADERS : 0),
+                | (record->headers.count > 0 ? STRIPE_MESSAGE_HAS_HEADERS : 0)
+                | (ttl == MESSAGE_TTL_NEVER ? STRIPE_MESSAGE_IS_FOREVER : 0)
+                | (known != NULL ? STRIPE_MESSAGE_COVERS : 0)
+                | (headers_are_final(record->headers) ? STRIPE_MESSAGE_IS_FINAL : 0),
     };
     /* The history of that time: what was pushed out then stays out, what was kept may be kept still. */
     int64_t keep = record->type == KV_RECORD_MESSAGE ? -1 : record->type - KV_RECORD_MESSAGE_KEEP;
-    uint64_t hash = hash_bytes(key.data, key.count);
     struct removed_list removed = {0};
     if ((record->flags & RECORD_IS_MOVED) != 0) {
+        if (ttl != MESSAGE_TTL_NONE)
+            stripe_time_message(stripe, &message, ttl);
         replay_moved(stripe, key, hash, &message, keep);
     } else {
-        struct index_key *known = index_find(stripe->index, key, hash);
         stripe->stream->config.messages_per_subject_max = keep;
         if (stripe_is_superseded(stripe, known, record->seq))
             return;
         uint64_t previous;
+        if (ttl != MESSAGE_TTL_NONE)
+            stripe_time_message(stripe, &message, ttl);
         stripe_put_message(stripe, key, hash, &message, &previous, &removed);
     }
     if ((record->flags & KV_RECORD_IS_ROLLUP_ALL) != 0)
@@ -267,10 +291,17 @@ static void replay_removed(struct stripe *stripe, const struct record *record)
 
 static void replay_state(struct stripe *stripe, const struct record *record)
 {
-    struct stripe_state state;
-    if (record->value.count != sizeof state)
+    struct stripe_state state = {0};
+    if (record->value.count != sizeof state && record->value.count != STRIPE_STATE_BYTES_V1)
         return;
-    memcpy(&state, record->value.data, sizeof state);
+    memcpy(&state, record->value.data, record->value.count);
+    if (state.expired_ns > 0)
+        stripe_replay_expired(stripe, state.expired_ns, state.expired_upto, state.has_markers != 0);
+    if (state.expired_ns > stripe->expired_ns) {
+        stripe->expired_ns = state.expired_ns;
+        stripe->expired_upto = state.expired_upto;
+        stripe->aged_upto_ns = state.aged_upto_ns;
+    }
     if (state.last_seq > stripe->stated_seq)
         stripe->stated_seq = state.last_seq;
     if (state.last_seq > stripe->last_seq) {
@@ -348,6 +379,7 @@ void stripe_replayed(struct stripe *stripe)
     struct kv *kv = stripe->stream->kv;
     struct index_key *key;
     struct message message;
+    stripe_drop_aged(stripe);
     for (uint64_t seq = 0; index_seek(stripe->index, seq, &key, &message); seq = message.seq + 1)
         store_retain(kv->store, message.where);
     stripe_apply_limits(stripe);

@@ -238,6 +238,16 @@ static void recovery_on_done(struct shard *shard, void *payload, uint32_t bytes,
 
 static void figures_touch(struct kv *kv);
 
+/* What was over while the server was not running goes before anybody asks. */
+static void expire_all(struct kv *kv)
+{
+    for (uint32_t i = 0; kv->is_open && i < kv->streams.by_id_capacity; i++) {
+        struct stream *stream = kv->streams.by_id[i];
+        if (stream != NULL && stream->stripe != NULL)
+            stripe_expire(stream->stripe);
+    }
+}
+
 static void stage_is_done(struct kv *kv)
 {
     mailbox_send(kv->shard, KV_HOME_SHARD, recovery_on_done, NULL, 0);
@@ -252,6 +262,7 @@ static void kv_on_stage(struct shard *shard, void *payload, uint32_t bytes, uint
     struct kv *kv = kv_of(shard);
     if (stage->stage == RECOVERY_OPEN) {
         kv->is_open = stage->recovery.status == STATUS_OK;
+        expire_all(kv);
         if (kv->is_open)
             follows_start(kv);
         figures_touch(kv);

@@ -4,12 +4,13 @@ tests/e2e/publish_test.py: what a publish can carry: message ids, expected heade
 Raw sockets against the real server; answers are compared byte by byte where clients read them.
 """
 
+import base64
 import contextlib
 import json
 import time
 import unittest
 
-from harness import SECOND_NS, Server, ServerTest, expected, main, poll_until
+from harness import SECOND_NS, Server, ServerTest, expected, main, poll_until, server_is_pail
 
 ID = "Nats-Msg-Id"
 KEY = "Nats-Expected-Last-Subject-Sequence"
@@ -215,6 +216,313 @@ class ExpectedHeaders(PublishTest):
         self.assert_refused(self.publish(subject, b"", dict(broken, **{ID: "y"})), 500, 10111,
                             'rollup value invalid: "some"')
         self.assertEqual(self.state()["last_seq"], 1)
+
+
+class TtlTest(PublishTest):
+    marker_headers = (b"NATS/1.0\r\nNats-Marker-Reason: MaxAge\r\nNats-TTL: %s\r\n"
+                      b"Nats-Rollup: sub\r\n\r\n")
+
+    def get(self, key):
+        """The message, or None."""
+        msg = self.client.direct_get(self.bucket, key)
+        return None if msg.status is not None else msg
+
+    def wait_until_gone(self, key, seconds):
+        """It is there for that long, and gone soon after."""
+        begin = time.monotonic()
+        while self.get(key) is not None:
+            self.assertLess(time.monotonic() - begin, seconds + 2)
+            time.sleep(0.02)
+        return time.monotonic() - begin
+
+    def messages(self):
+        """All that is stored: (sequence, key, value)."""
+        found = []
+        for seq in range(1, self.state()["last_seq"] + 1):
+            msg = self.client.direct_get_json(self.bucket, {"seq": seq})
+            if msg.status is None:
+                found.append((seq, msg.header("Nats-Subject").split(".", 2)[2], msg.data))
+        return found
+
+
+class MessageTtl(TtlTest):
+    def test_a_message_goes_when_its_time_is_over(self):
+        self.create(allow_msg_ttl=True)
+        self.stored("kept", b"1")
+        self.stored("never", b"1", {"Nats-TTL": "never"})
+        self.stored("long", b"1", {"Nats-TTL": "1h"})
+        self.stored("a", b"1", {"Nats-TTL": "1s"})
+        self.assertEqual(self.get("a").header("Nats-TTL"), "1s")
+        took = self.wait_until_gone("a", 1)
+        self.assertGreater(took, 0.85)
+        self.assertLess(took, 1.5)
+        self.assertEqual([key for _, key, _ in self.messages()], ["kept", "never", "long"])
+        self.assertEqual(self.state()["last_seq"], 4)
+
+    def test_all_forms_of_a_ttl(self):
+        self.create(allow_msg_ttl=True)
+        for value in ("10", "1m30s", "1.5s", "90000ms", "NEVER", "00", "", "+5s"):
+            self.stored("a", b"", {"Nats-TTL": value})
+        for value in ("soon", "-5s", "10ms", "0", "0s", "5.5", "1h1"):
+            self.assert_refused(self.put("a", b"", {"Nats-TTL": value}), 400, 10165,
+                                "invalid per-message TTL")
+        self.bucket += "-off"
+        self.stream += "-off"
+        self.create()
+        self.assert_refused(self.put("a", b"", {"Nats-TTL": "1s"}), 400, 10166,
+                            "per-message TTL is disabled")
+
+    def test_a_newer_value_is_not_taken_along(self):
+        self.create(allow_msg_ttl=True)
+        self.stored("a", b"1", {"Nats-TTL": "1s"})
+        self.stored("a", b"2")
+        self.stored("b", b"1", {"Nats-TTL": "1s"})
+        self.wait_until_gone("b", 1)
+        time.sleep(0.3)
+        self.assertEqual(self.get("a").data, b"2")
+
+    def test_an_older_value_shows_again_with_a_history(self):
+        self.create(allow_msg_ttl=True, max_msgs_per_subject=3)
+        self.stored("a", b"1")
+        self.stored("a", b"2", {"Nats-TTL": "1s"})
+        poll_until(lambda: self.get("a").data == b"1")
+        self.stored("a", b"3")
+        self.stored("a", b"4")
+        self.assertEqual([seq for seq, _, _ in self.messages()], [1, 3, 4])
+
+    def test_max_age_counts_as_well(self):
+        self.create(allow_msg_ttl=True, max_age=SECOND_NS, duplicate_window=SECOND_NS)
+        self.stored("never", b"1", {"Nats-TTL": "never"})
+        self.stored("a", b"1", {"Nats-TTL": "1h"})
+        self.stored("b", b"1")
+        for key in "ab":
+            self.assertLess(self.wait_until_gone(key, 1), 1.6)
+        self.assertIsNotNone(self.get("never"))
+
+    def test_a_lower_max_age_counts_at_once(self):
+        config = self.create(allow_msg_ttl=True)["config"]
+        self.stored("never", b"1", {"Nats-TTL": "never"})
+        self.stored("a", b"1", {"Nats-TTL": "1h"})
+        self.stored("b", b"1")
+        config.update(max_age=SECOND_NS, duplicate_window=SECOND_NS)
+        self.client.api_ok("STREAM.UPDATE." + self.stream, config)
+        for key in "ab":
+            self.assertLess(self.wait_until_gone(key, 1), 1.6)
+        self.assertIsNotNone(self.get("never"))
+
+    def test_pending_counts_stay_exact(self):
+        self.create(allow_msg_ttl=True)
+        for i in range(20):
+            self.stored("k%d" % i, b"1", {"Nats-TTL": "1s"} if i % 2 else None)
+        poll_until(lambda: self.state()["messages"] == 10)
+        info = self.client.consumer_create(
+            self.bucket, "c", deliver_policy="last_per_subject", deliver_subject="nobody.listens",
+            ack_policy="none")
+        self.assertEqual(info["num_pending"], 10)
+
+    def test_many_go_at_once(self):
+        self.create(allow_msg_ttl=True)
+        replies = [self.client.put_start(self.bucket, "k%d" % i, b"v", {"Nats-TTL": "1s"})
+                   for i in range(3000)]
+        for reply in replies:
+            self.client.answer(reply)
+        poll_until(lambda: self.state()["messages"] == 0)
+        self.assertEqual(self.state()["last_seq"], 3000)
+
+    def test_a_memory_bucket_too(self):
+        self.create(allow_msg_ttl=True, storage="memory")
+        self.stored("a", b"1", {"Nats-TTL": "1s"})
+        self.assertGreater(self.wait_until_gone("a", 1), 0.85)
+
+
+class Markers(TtlTest):
+    def create(self, marker_ttl_s=2, **changes):
+        return super().create(subject_delete_marker_ttl=marker_ttl_s * SECOND_NS, **changes)
+
+    def marker(self, key, deadline_s=3):
+        def ask():
+            msg = self.get(key)
+            return msg if msg is not None and msg.header("Nats-Marker-Reason") else None
+        return poll_until(ask, deadline_s)
+
+    def test_the_configuration_switches_on_what_it_needs(self):
+        config = self.create(marker_ttl_s=60, allow_rollup_hdrs=False, deny_purge=True)["config"]
+        self.assertEqual((config["allow_msg_ttl"], config["allow_rollup_hdrs"],
+                          config["deny_purge"], config["subject_delete_marker_ttl"]),
+                         (True, True, False, 60 * SECOND_NS))
+
+    def test_the_last_message_of_a_key_leaves_a_marker(self):
+        self.create()
+        seq = self.stored("a", b"1", {"Nats-TTL": "2s"})
+        self.assertEqual(seq, 1)
+        msg = self.marker("a")
+        self.assertEqual(msg.data, b"")
+        self.assertEqual(msg.header("Nats-Sequence"), "2")
+        self.assertEqual((msg.header("Nats-TTL"), msg.header("Nats-Rollup"),
+                          msg.header("Nats-Marker-Reason")), ("2s", "sub", "MaxAge"))
+        self.assertEqual(self.state()["messages"], 1)
+        poll_until(lambda: self.state()["messages"] == 0)
+        self.assertEqual(self.state()["last_seq"], 2)  # its end is no news
+
+    def test_max_age_leaves_markers_too(self):
+        self.create(max_age=SECOND_NS, duplicate_window=SECOND_NS)
+        self.stored("a", b"1")
+        self.marker("a")
+
+    def test_a_purge_leaves_none_and_a_delete_does(self):
+        self.create()
+        self.stored("p", b"", {"KV-Operation": "PURGE", "Nats-Rollup": "sub", "Nats-TTL": "2s"})
+        self.stored("d", b"", {"KV-Operation": "DEL", "Nats-TTL": "2s"})
+        self.marker("d")
+        self.assertIsNone(self.get("p"))
+        self.assertEqual(self.state()["last_seq"], 3)
+
+    def test_a_short_ttl_is_raised_where_there_is_a_history(self):
+        self.create(marker_ttl_s=3661, max_msgs_per_subject=2)
+        self.stored("a", b"1", {"Nats-TTL": "5s", "A": "b"})
+        msg = self.client.request("$JS.API.STREAM.MSG.GET." + self.stream, b'{"seq":1}').json()
+        self.assertEqual(base64.b64decode(msg["message"]["hdrs"]),
+                         b"NATS/1.0\r\nA: b\r\nNats-TTL: 3661\r\n\r\n")
+
+    def test_a_create_over_a_marker_needs_its_revision(self):
+        self.create(marker_ttl_s=60)
+        self.stored("a", b"1", {"Nats-TTL": "1s"})
+        revision = int(self.marker("a").header("Nats-Sequence"))
+        self.assert_refused(self.put("a", b"2", expected(0)), 400, 10071,
+                            "wrong last sequence: %d" % revision)
+        self.stored("a", b"2", expected(revision))
+
+    def test_a_stream_purge_leaves_no_marker(self):
+        self.create()
+        self.stored("a", b"1")
+        self.client.api_ok("STREAM.PURGE." + self.stream)
+        self.assertEqual(self.state()["messages"], 0)
+
+    @unittest.skipUnless(server_is_pail(), "nats-server keeps the message for ever")
+    def test_a_bucket_without_room_for_a_marker(self):
+        self.create(discard="new", max_bytes=120)
+        self.stored("a", b"1", {"Nats-TTL": "1s"})
+        poll_until(lambda: self.state()["messages"] == 0)
+        self.assertEqual(self.state()["last_seq"], 1)
+
+    def test_many_markers_at_once(self):
+        self.create(marker_ttl_s=60)
+        replies = [self.client.put_start(self.bucket, "k%d" % i, b"v", {"Nats-TTL": "1s"})
+                   for i in range(2000)]
+        for reply in replies:
+            self.client.answer(reply)
+        poll_until(lambda: self.state()["last_seq"] >= 4000)
+        self.assertEqual(self.state()["messages"], 2000)
+
+    def test_writers_beside_expiring_keys_lose_nothing(self):
+        self.create(marker_ttl_s=60)
+        for i in range(40):
+            self.stored("k%d" % i, b"old", {"Nats-TTL": "1s"})
+        until = time.monotonic() + 1.6
+        newest = {}
+        while time.monotonic() < until:
+            for i in range(0, 40, 2):
+                newest[i] = self.stored("k%d" % i, b"new", {"Nats-TTL": "1h"})
+        for i in range(40):
+            msg = self.get("k%d" % i)
+            if i % 2:
+                self.assertEqual(msg.header("Nats-Marker-Reason"), "MaxAge")
+            else:
+                self.assertEqual(int(msg.header("Nats-Sequence")), newest[i])
+
+
+class TtlRestarts(unittest.TestCase):
+    """What is over stays over, and what is left counts, whatever the end was."""
+
+    def end(self, server, how):
+        if how == "kill":
+            server.kill()
+            server.start()
+        else:
+            server.restart()
+
+    def keys(self, client, bucket):
+        return sorted(client.api_ok("STREAM.INFO.KV_" + bucket, {"subjects_filter": ">"})["state"]
+                      .get("subjects", {}))
+
+    def test_nothing_comes_back_to_life(self):
+        """nats-server issue 8505: a purge's marker that ended had kept the values dead."""
+        with contextlib.closing(Server()) as server:
+            with server.connect() as client:
+                client.bucket_create("b", allow_msg_ttl=True, max_msgs_per_subject=5)
+                for i in range(10):
+                    client.put("b", "k%d" % i, b"old")
+                    client.put("b", "k%d" % i, b"", {"KV-Operation": "PURGE", "Nats-Rollup": "sub",
+                                                     "Nats-TTL": "1s"})
+                client.put("b", "short", b"", {"Nats-TTL": "1s"})
+                poll_until(lambda: client.stream_state("b")["messages"] == 0)
+                # The segments with the markers go, those with the old values may stay.
+                client.put("b", "kept", b"x" * 100)
+            for how in ("kill", "clean", "kill"):
+                self.end(server, how)
+                with server.connect() as client:
+                    self.assertEqual(self.keys(client, "b"), ["$KV.b.kept"])
+
+    def test_nothing_comes_back_when_segments_are_used_again(self):
+        """The purge's own record is gone from the disk, the values it had removed are not."""
+        with contextlib.closing(Server()) as server:
+            def fill(client):
+                for _ in range(2):
+                    replies = [client.put_start("fill", "f", b"x" * 500000) for _ in range(10)]
+                    for reply in replies:
+                        client.answer(reply)
+            with server.connect() as client:
+                client.bucket_create("b", allow_msg_ttl=True)
+                client.bucket_create("fill")
+                for i in range(20):
+                    client.put("b", "kept%d" % i, b"pins its segment")
+                    client.put("b", "k%d" % i, b"old")
+                fill(client)
+                for i in range(20):
+                    client.put("b", "k%d" % i, b"new", {"Nats-TTL": "1s"})
+                fill(client)
+                poll_until(lambda: client.stream_state("b")["messages"] == 20)
+                fill(client)
+            for how in ("kill", "clean"):
+                self.end(server, how)
+                with server.connect() as client:
+                    self.assertEqual(self.keys(client, "b"),
+                                     sorted("$KV.b.kept%d" % i for i in range(20)))
+                    fill(client)
+
+    def test_the_rest_of_the_time_counts(self):
+        for how in ("kill", "clean"):
+            with contextlib.closing(Server()) as server:
+                with server.connect() as client:
+                    client.bucket_create("b", allow_msg_ttl=True)
+                    begin = time.monotonic()
+                    client.put("b", "a", b"1", {"Nats-TTL": "2s"})
+                    client.put("b", "c", b"1", {"Nats-TTL": "1h"})
+                self.end(server, how)
+                with server.connect() as client:
+                    self.assertEqual(len(self.keys(client, "b")), 2)
+                    poll_until(lambda: len(self.keys(client, "b")) == 1)
+                    took = time.monotonic() - begin
+                    self.assertTrue(1.8 < took < 2.8, took)
+
+    def test_markers_are_made_after_a_restart(self):
+        with contextlib.closing(Server()) as server:
+            with server.connect() as client:
+                client.bucket_create("b", subject_delete_marker_ttl=60 * SECOND_NS)
+                client.put("b", "a", b"1", {"Nats-TTL": "1s"})
+                client.put("b", "c", b"1", {"Nats-TTL": "1h"})
+            server.stop()
+            time.sleep(1.2)
+            server.start()
+            with server.connect() as client:
+                poll_until(lambda: client.stream_state("b")["last_seq"] == 3)
+                msg = client.direct_get("b", "a")
+                self.assertEqual(msg.header("Nats-Marker-Reason"), "MaxAge")
+            self.end(server, "kill")
+            with server.connect() as client:
+                self.assertEqual(client.stream_state("b")["last_seq"], 3)
+                msg = client.direct_get("b", "a")
+                self.assertEqual(msg.header("Nats-Marker-Reason"), "MaxAge")
 
 
 class Restarts(unittest.TestCase):

@@ -61,7 +61,9 @@ Test(put_rules, reads_what_is_asked_for)
         {LAST ": 3\r\n", "v", PUT_EXPECTS_LAST, 3},
         {"Nats-Expected-Stream: KV_b\r\n", "v", NONE, 0},
         {"KV-Operation: DEL\r\n", "", PUT_IS_DELETE, 0},
-        {"KV-Operation: PURGE\r\nNats-Rollup: sub\r\n", "", PUT_IS_DELETE | PUT_ROLLUP_KEY, 0},
+        {"KV-Operation: PURGE\r\nNats-Rollup: sub\r\n", "",
+         PUT_IS_DELETE | PUT_ROLLUP_KEY | PUT_IS_FINAL, 0},
+        {"Nats-Marker-Reason: MaxAge\r\n", "v", PUT_IS_FINAL, 0},
         {"KV-Operation: DEL\r\n", "v", NONE, 0}, /* with a value it takes space as a put does */
         {"KV-Operation: PUT\r\n", "", NONE, 0},
         {"KV-Operation: del\r\n", "", NONE, 0},

@@ -219,8 +219,6 @@ Test(stream_config, refuses_in_words_what_is_not_there_yet)
     static const struct refusal rows[] = {
         {"{\"name\":\"s\",\"allow_msg_counter\":true}", API_STREAM_INVALID_CONFIG,
          "pail does not support allow_msg_counter yet"},
-        {"{\"name\":\"s\",\"subject_delete_marker_ttl\":1000000000}", API_STREAM_INVALID_CONFIG,
-         "pail does not support subject_delete_marker_ttl yet"},
         {"{\"name\":\"s\",\"retention\":\"workqueue\"}", API_STREAM_INVALID_CONFIG,
          "pail does not support retention \"workqueue\": it keeps what limits allow"},
     };
