@@ -328,6 +328,24 @@ static void job_on_fetched(struct store_fetch *done, enum status status)
         job_finish(job);
 }
 
+/* Only headers are asked for, and it has none: the index knows all there is to tell. */
+static void job_tell(struct job *job, struct job_fetch *fetch, const struct index_key *key,
+                     const struct message *message)
+{
+    char room[STREAM_KEY_ROOM];
+    const struct stream *stream = job->stripe->stream;
+    struct bytes subject = stream_subject_of(stream, index_key_bytes(key), room);
+    struct record record = {
+        .seq = message->seq,
+        .time_ns = message->time_ns,
+        .key = subject,
+        .value.count = message->size_bytes - stripe_message_size(stream, subject.count, 0, 0),
+    };
+    fetch->record = feed_record_create(stream->kv->shard->heap, &record, 0, NULL, true);
+    fetch->found = LISTING_FOUND;
+    job->bytes += feed_record_bytes(fetch->record);
+}
+
 static void job_fetch_one(struct job *job, struct job_fetch *fetch, uint64_t seq)
 {
     struct index_key *key;
@@ -338,6 +356,10 @@ static void job_fetch_one(struct job *job, struct job_fetch *fetch, uint64_t seq
     fetch->found = LISTING_SKIPPED;
     if (job->bytes > LISTING_FETCH_BYTES)
         return;
+    if (job->is_headers_only && (message.user & STRIPE_MESSAGE_HAS_HEADERS) == 0) {
+        job_tell(job, fetch, key, &message);
+        return;
+    }
     if (stripe_fetch(job->stripe, message.where, &fetch->fetch, job_on_fetched)) {
         job_take(fetch);
     } else {

@@ -110,6 +110,8 @@ static void take_most_queued(void *context, struct subscription *subscription)
 {
     uint64_t *most = context;
     uint64_t queued = subscription->conn->output.queued_bytes;
+    if (queued > OUTBOX_SOFT_BYTES)
+        subscription->conn->is_above_soft = true; /* who asks waits for room */
     if (queued > *most)
         *most = queued;
 }
