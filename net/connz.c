@@ -55,28 +55,30 @@ static void on_answer(struct shard *shard, void *payload, uint32_t bytes, uint32
 static void finish(struct net *net, struct question *question);
 static void append_conn(struct text *text, const struct conn *conn, uint64_t now_ns);
 
-void page_start_connz(struct net *net, struct bytes query, struct page *page, void *context,
+bool page_start_connz(struct net *net, struct bytes query, struct page *page, void *context,
                       void (*on_done)(void *context))
 {
     struct shard *shard = net->shard;
+    uint64_t limit = 0, offset = 0, cid = 0;
+    if (!page_number(query, "limit", &limit, page) || !page_number(query, "offset", &offset, page)
+        || !page_number(query, "cid", &cid, page))
+        return true;
     struct question *question = heap_alloc_zeroed(shard->heap, sizeof(*question));
-    struct bytes value;
     *question = (struct question){.page = page,
                                   .context = context,
                                   .on_done = on_done,
                                   .limit = LIMIT_DEFAULT,
                                   .missing_count = shard->count};
-    if (page_query(query, "limit", &value))
-        (void)text_parse_u64(value, &question->limit);
-    if (page_query(query, "offset", &value))
-        (void)text_parse_u64(value, &question->offset);
-    if (page_query(query, "cid", &value))
-        (void)text_parse_u64(value, &question->cid);
-    if (question->limit == 0)
-        question->limit = LIMIT_DEFAULT;
+    question->offset = offset;
+    question->cid = cid;
+    if (limit != 0)
+        question->limit = limit;
+    if (cid != 0)
+        question->limit = 1;
     struct asked asked = {question, question->cid};
     for (uint32_t i = 0; i < shard->count; i++)
         mailbox_send(shard, i, on_asked, &asked, sizeof(asked));
+    return false;
 }
 
 static void on_asked(struct shard *shard, void *payload, uint32_t bytes, uint32_t from)

@@ -238,6 +238,7 @@ static void on_subscribe(struct conn *conn, const struct operation *operation)
         if (conn->has_imports)
             imports_follow(conn, subscription);
         net->figures.subscriptions++;
+        net->figures.subscription_inserts++;
     }
     /* Also for what another connection has just told the others: they may not have heard it yet. */
     conn->interest_seq = net->interest.sent;

@@ -195,9 +195,7 @@ static void serve(struct client *client)
     bool is_head = bytes_equal(request.method, BYTES_LITERAL("HEAD"));
     client->page.is_head = is_head;
     bool is_made = page_make(monitor->net, request.path, request.query, monitor->request_counts,
-                             &client->page);
-    if (!is_made)
-        page_start_connz(monitor->net, request.query, &client->page, client, on_page);
+                             &client->page, client, on_page);
     client->count -= (uint32_t)request.bytes; /* the query is not needed any more */
     memmove(client->request, client->request + request.bytes, client->count);
     if (is_made)

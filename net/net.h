@@ -73,6 +73,7 @@ struct flow {
     X(connections)          \
     X(total_connections)    \
     X(subscriptions)        \
+    X(subscription_inserts) \
     X(slow_consumers)       \
     X(stale_connections)
 #define NET_FIGURES_MEMBER(name) uint64_t name;

@@ -1,50 +1,81 @@
 /*
- * net/pages.c: what the monitoring port shows.
+ * net/pages.c: what the monitoring port shows: which page a path means, its parameters, and the small pages.
  *
- * Keeps:   every member that nats-server always has is there, in its order, with its type; what pail does not have is 0 or
- *          empty.
+ * Keeps:   what nats-server always has is there, in its order, with its type; what pail does not have is 0 or empty.
  * Runs on: shard 0.
  *
- * Source: server-interface.md sections 10.1, 10.2, 10.5, 10.6.
+ * Source: server-interface.md sections 10.1, 10.5, 10.6, 10.7.
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
+#include "core/accounts.h"
+#include "core/diag.h"
 #include "net/monitor.h"
 #include "net/server.h"
 
-static void make_root(struct page *page);
-static void make_varz(struct net *net, const uint64_t *request_counts, struct page *page);
-static void append_identity(struct text *text, const struct server *server);
-static void append_limits(struct text *text, const struct server *server);
-static void append_process(struct text *text, const struct net *net);
-static void append_figures(struct text *text, const struct net *net);
-static void make_jsz(struct net *net, struct page *page);
-static void append_jetstream(struct text *text, const struct net *net, const char *indent);
+static bool cut_base(const struct net *net, struct bytes *path);
+static void make_root(const struct net *net, struct page *page);
+static void make_jsz(struct net *net, struct bytes query, struct page *page);
+static void begin_jsz(struct net *net, struct page *page);
+static uint32_t jetstream_account_count(const struct net *net);
 static void make_healthz(struct net *net, struct bytes query, struct page *page);
+static bool make_small(struct net *net, struct bytes path, struct bytes query, struct page *page);
+static void make_accountz(struct net *net, struct bytes query, struct page *page);
+static void begin(const struct net *net, struct text *text);
 
 bool page_make(struct net *net, struct bytes path, struct bytes query,
-               const uint64_t *request_counts, struct page *page)
+               const uint64_t *request_counts, struct page *page, void *context,
+               void (*on_done)(void *context))
 {
-    if (bytes_equal(path, BYTES_LITERAL("/connz")))
-        return false;
-    if (bytes_equal(path, BYTES_LITERAL("/"))) {
-        make_root(page);
-    } else if (bytes_equal(path, BYTES_LITERAL("/varz"))) {
-        make_varz(net, request_counts, page);
-    } else if (bytes_equal(path, BYTES_LITERAL("/jsz"))) {
-        make_jsz(net, page);
-    } else if (bytes_equal(path, BYTES_LITERAL("/healthz"))) {
-        make_healthz(net, query, page);
-    } else {
-        page->status = 404;
-        page->type = "text/plain; charset=utf-8";
-        text_append_literal(&page->body, "404 page not found\n");
+    if (!cut_base(net, &path)) {
+        page_fail(page, 404, "404 page not found");
+        return true;
     }
+    if (bytes_equal(path, BYTES_LITERAL("/connz")))
+        return page_start_connz(net, query, page, context, on_done);
+    if (bytes_equal(path, BYTES_LITERAL("/jsz")))
+        make_jsz(net, query, page);
+    else if (bytes_equal(path, BYTES_LITERAL("/")))
+        make_root(net, page);
+    else if (bytes_equal(path, BYTES_LITERAL("/varz")))
+        page_make_varz(net, request_counts, page);
+    else if (bytes_equal(path, BYTES_LITERAL("/healthz")))
+        make_healthz(net, query, page);
+    else if (!make_small(net, path, query, page))
+        page_fail(page, 404, "404 page not found");
     return true;
 }
+
+/* With http_base_path all pages are below it, and the root is the base itself. */
+static bool cut_base(const struct net *net, struct bytes *path)
+{
+    struct bytes base = bytes_of_text(net->server->options->http_base_path);
+    if (base.count > 0 && base.data[0] == '/')
+        base = bytes_after(base, 1);
+    while (base.count > 0 && base.data[base.count - 1] == '/')
+        base.count--;
+    if (base.count == 0)
+        return true;
+    if (path->count < base.count + 1 || path->data[0] != '/'
+        || !bytes_start_with(bytes_after(*path, 1), base))
+        return false;
+    *path = bytes_after(*path, base.count + 1);
+    if (path->count == 0)
+        *path = BYTES_LITERAL("/");
+    return path->data[0] == '/';
+}
+
+void page_fail(struct page *page, unsigned status, const char *words)
+{
+    page->status = status;
+    page->type = "text/plain; charset=utf-8";
+    text_clear(&page->body);
+    text_append_literal(&page->body, words);
+    text_append_literal(&page->body, "\n");
+}
+
+/* ---- parameters ---- */
 
 bool page_query(struct bytes query, const char *name, struct bytes *value_out)
 {
@@ -60,6 +91,49 @@ bool page_query(struct bytes query, const char *name, struct bytes *value_out)
         query = bytes_after(query, end == NULL ? count : count + 1);
     }
     return false;
+}
+
+static bool fail_value(struct page *page, const char *kind, const char *name, const char *function,
+                       struct bytes value)
+{
+    struct text words = {0};
+    text_append_format(&words, "Error decoding %s for '%s': strconv.%s: parsing ", kind, name,
+                       function);
+    text_append_json_string(&words, value);
+    text_append_literal(&words, ": invalid syntax");
+    text_append(&words, bytes_of("", 1));
+    page_fail(page, 400, words.data);
+    text_free(&words);
+    return false;
+}
+
+bool page_bool(struct bytes query, const char *name, bool *truth_out, struct page *page)
+{
+    static const char *const words[] = {"1", "t", "T", "TRUE",  "true",  "True",
+                                        "0", "f", "F", "FALSE", "false", "False"};
+    struct bytes value;
+    if (!page_query(query, name, &value) || value.count == 0)
+        return true;
+    for (size_t i = 0; i < COUNT_OF(words); i++) {
+        if (!bytes_equal(value, bytes_of_text(words[i])))
+            continue;
+        *truth_out = i < COUNT_OF(words) / 2;
+        return true;
+    }
+    return fail_value(page, "boolean", name, "ParseBool", value);
+}
+
+bool page_number(struct bytes query, const char *name, uint64_t *number_out, struct page *page)
+{
+    struct bytes value;
+    if (!page_query(query, name, &value) || value.count == 0)
+        return true;
+    bool is_negative = value.data[0] == '-';
+    if (!text_parse_u64(bytes_after(value, is_negative ? 1 : 0), number_out))
+        return fail_value(page, "int", name, "Atoi", value);
+    if (is_negative)
+        *number_out = 0;
+    return true;
 }
 
 void page_append_uptime(struct text *text, uint64_t ns)
@@ -79,205 +153,201 @@ void page_append_uptime(struct text *text, uint64_t ns)
     }
 }
 
-static void make_root(struct page *page)
+static void make_root(const struct net *net, struct page *page)
 {
+    static const struct {
+        const char *path, *words;
+    } links[] = {{"varz", "General"},      {"jsz", "JetStream"},       {"connz", "Connections"},
+                 {"accountz", "Accounts"}, {"subsz", "Subscriptions"}, {"routez", "Routes"},
+                 {"leafz", "LeafNodes"},   {"gatewayz", "Gateways"},   {"healthz", "Health Probe"}};
     page->type = "text/html; charset=utf-8";
     text_append_literal(&page->body,
                         "<!doctype html>\n<html lang=\"en\"><head><title>pail</title></head>"
-                        "<body>\n<h1>pail " PAIL_VERSION "</h1>\n"
-                        "<a href=\"/varz\">General</a><br>\n"
-                        "<a href=\"/jsz\">JetStream</a><br>\n"
-                        "<a href=\"/connz\">Connections</a><br>\n"
-                        "<a href=\"/healthz\">Health</a>\n</body></html>\n");
+                        "<body>\n<h1>pail " PAIL_VERSION "</h1>\n");
+    for (size_t i = 0; i < COUNT_OF(links); i++)
+        text_append_format(&page->body, "<a href=\"%s/%s\">%s</a><br>\n",
+                           net->server->options->http_base_path, links[i].path, links[i].words);
+    text_append_literal(&page->body, "</body></html>\n");
 }
 
-/* ---- /varz ---- */
-
-static void make_varz(struct net *net, const uint64_t *request_counts, struct page *page)
+static void begin(const struct net *net, struct text *text)
 {
-    static const char *const paths[] = {
-#define PATH_TEXT(path) path,
-        MONITOR_PATH_LIST(PATH_TEXT)};
+    text_append_format(text, "{\n  \"server_id\": \"%s\",\n  \"now\": \"", net->server->id);
+    text_append_time(text, shard_wall_ns(net->shard));
+    text_append_literal(text, "\",\n");
+}
+
+/* ---- pages of what pail does not have, and of little ---- */
+
+static bool make_small(struct net *net, struct bytes path, struct bytes query, struct page *page)
+{
     struct text *text = &page->body;
-    const struct server *server = net->server;
-    text_append_literal(text, "{\n");
-    append_identity(text, server);
-    append_limits(text, server);
-    text_append_literal(text, "  \"jetstream\": ");
-    if (net->kv == NULL) {
+    if (bytes_equal(path, BYTES_LITERAL("/routez"))) {
+        text_append_format(text,
+                           "{\n  \"server_id\": \"%s\",\n  \"server_name\": ", net->server->id);
+        text_append_json_string(text, bytes_of_text(net->server->name));
+        text_append_literal(text, ",\n  \"now\": \"");
+        text_append_time(text, shard_wall_ns(net->shard));
+        text_append_literal(text, "\",\n  \"num_routes\": 0,\n  \"routes\": []\n}");
+    } else if (bytes_equal(path, BYTES_LITERAL("/gatewayz"))) {
+        begin(net, text);
+        text_append_literal(text, "  \"outbound_gateways\": {},\n  \"inbound_gateways\": {}\n}");
+    } else if (bytes_equal(path, BYTES_LITERAL("/leafz"))) {
+        begin(net, text);
+        text_append_literal(text, "  \"leafnodes\": 0,\n  \"leafs\": []\n}");
+    } else if (bytes_equal(path, BYTES_LITERAL("/accountz"))) {
+        make_accountz(net, query, page);
+    } else if (bytes_equal(path, BYTES_LITERAL("/subsz"))
+               || bytes_equal(path, BYTES_LITERAL("/subscriptionsz"))) {
+        struct net_figures figures;
+        server_figures(net->server, &figures);
+        begin(net, text);
+        text_append_format(text,
+                           "  \"num_subscriptions\": %" PRIu64 ",\n  \"num_cache\": 0,\n"
+                           "  \"num_inserts\": %" PRIu64 ",\n  \"num_removes\": %" PRIu64 ",\n"
+                           "  \"num_matches\": 0,\n  \"cache_hit_rate\": 0,\n"
+                           "  \"max_fanout\": 0,\n  \"avg_fanout\": 0,\n  \"total\": 0,\n"
+                           "  \"offset\": 0,\n  \"limit\": 1024\n}",
+                           figures.subscriptions, figures.subscription_inserts,
+                           figures.subscription_inserts - figures.subscriptions);
+    } else if (bytes_equal(path, BYTES_LITERAL("/ipqueuesz"))) {
         text_append_literal(text, "{}");
+    } else if (bytes_equal(path, BYTES_LITERAL("/raftz"))) {
+        page_fail(page, 404, "No Raft nodes registered");
     } else {
-        text_append_literal(text, "{\n    \"config\": {\n      \"max_memory\": 0,\n"
-                                  "      \"max_storage\": 0,\n      \"store_dir\": ");
-        text_append_json_string(text, bytes_of_text(server->options->store_dir));
-        text_append_literal(text, "\n    },\n    \"stats\": {\n");
-        append_jetstream(text, net, "      ");
-        text_append_literal(text, "\n    },\n    \"limits\": {}\n  }");
+        return false;
     }
-    text_append_literal(text, ",\n");
-    append_process(text, net);
-    append_figures(text, net);
-    text_append_literal(text, "  \"http_req_stats\": {");
-    const char *between = "";
-    for (size_t i = 0; i < MONITOR_PATH_COUNT; i++) {
-        if (request_counts[i] == 0)
+    return true;
+}
+
+static void make_accountz(struct net *net, struct bytes query, struct page *page)
+{
+    const struct accounts *accounts = net->server->accounts;
+    struct text *text = &page->body;
+    struct bytes wanted = {"", 0};
+    bool is_one = page_query(query, "acc", &wanted) && wanted.count > 0;
+    begin(net, text);
+    text_append_literal(text, "  \"system_account\": \"$SYS\",\n");
+    if (!is_one) {
+        text_append_literal(text, "  \"accounts\": [");
+        for (uint32_t i = 0; i < accounts_count(accounts); i++) {
+            text_append_literal(text, i > 0 ? ",\n    " : "\n    ");
+            text_append_json_string(text, account_name(accounts, i));
+        }
+        text_append_literal(text, "\n  ]\n}");
+        return;
+    }
+    for (uint32_t i = 0; i < accounts_count(accounts); i++) {
+        if (!bytes_equal(account_name(accounts, i), wanted))
             continue;
-        text_append_format(text, "%s\n    \"%s\": %" PRIu64, between, paths[i], request_counts[i]);
-        between = ",";
+        text_append_literal(text, "  \"account_detail\": {\n    \"account_name\": ");
+        text_append_json_string(text, wanted);
+        if (i == ACCOUNT_SYSTEM)
+            text_append_literal(text, ",\n    \"is_system\": true");
+        text_append_format(text,
+                           ",\n    \"expired\": false,\n    \"complete\": true,\n"
+                           "    \"jetstream_enabled\": %s,\n    \"leafnode_connections\": 0,\n"
+                           "    \"name_tag\": ",
+                           net->kv != NULL && account_has_jetstream(accounts, i) ? "true"
+                                                                                 : "false");
+        text_append_json_string(text, wanted);
+        text_append_literal(text, "\n  }\n}");
+        return;
     }
-    text_append_literal(text, "\n  },\n  \"config_load_time\": \"");
-    text_append_time(text, server->config_load_wall_ns);
-    text_append_literal(text, "\",\n  \"config_digest\": \"\",\n  \"system_account\": \"$SYS\"\n}");
+    struct text words = {0};
+    text_append_literal(&words, "Account ");
+    text_append(&words, wanted);
+    text_append_literal(&words, " does not exist");
+    text_append(&words, bytes_of("", 1));
+    page_fail(page, 400, words.data);
+    text_free(&words);
 }
 
-static void append_identity(struct text *text, const struct server *server)
+/* ---- /jsz ---- */
+
+/* The totals; account_details are not there yet. */
+static void make_jsz(struct net *net, struct bytes query, struct page *page)
 {
-    text_append_format(text, "  \"server_id\": \"%s\",\n  \"server_name\": ", server->id);
-    text_append_json_string(text, bytes_of_text(server->name));
-    text_append_literal(text, ",\n  \"version\": \"" PAIL_NATS_VERSION "\",\n  \"proto\": 1,\n"
-                              "  \"go\": \"" PAIL_GO_VERSION "\",\n  \"host\": ");
-    text_append_json_string(text, bytes_of_text(server->options->host));
-    text_append_format(text, ",\n  \"port\": %u,\n", server->listener.port);
+    static const char *const switches[] = {
+        "accounts", "streams",     "consumers", "direct-consumers",
+        "config",   "leader-only", "raft",      "stream-leader-only"};
+    bool is_wanted = false;
+    for (size_t i = 0; i < COUNT_OF(switches); i++)
+        if (!page_bool(query, switches[i], &is_wanted, page))
+            return;
+    begin_jsz(net, page);
+    text_append_format(&page->body, ",\n  \"total\": %u\n}", jetstream_account_count(net));
 }
 
-static void append_limits(struct text *text, const struct server *server)
-{
-    const struct options *options = server->live;
-    const char *http_host = options->http_host[0] != '\0' ? options->http_host : options->host;
-    text_append_format(text, "  \"max_connections\": %u,\n", options->conn_count_max);
-    text_append_format(text, "  \"ping_interval\": %" PRIu64 ",\n  \"ping_max\": %u,\n",
-                       options->ping_interval_ns, options->ping_count_max);
-    text_append_literal(text, "  \"http_host\": ");
-    text_append_json_string(text, bytes_of_text(http_host));
-    text_append_format(text,
-                       ",\n  \"http_port\": %d,\n  \"http_base_path\": \"\",\n"
-                       "  \"https_port\": 0,\n  \"auth_timeout\": 2,\n",
-                       options->http_port);
-    text_append_format(text,
-                       "  \"max_control_line\": %" PRIu64 ",\n  \"max_payload\": %" PRIu64 ",\n"
-                       "  \"max_pending\": %" PRIu64 ",\n",
-                       options->control_line_bytes_max, options->payload_bytes_max,
-                       server->pending_bytes_max);
-    text_append_literal(text, "  \"cluster\": {},\n  \"gateway\": {},\n  \"leaf\": {},\n"
-                              "  \"mqtt\": {},\n  \"websocket\": {},\n");
-}
-
-static uint64_t resident_bytes(void)
-{
-    unsigned long all = 0;
-    unsigned long resident = 0;
-    FILE *file = fopen("/proc/self/statm", "re");
-    if (file == NULL)
-        return 0;
-    if (fscanf(file, "%lu %lu", &all, &resident) != 2)
-        resident = 0;
-    (void)fclose(file); /* it was only read */
-    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-/* CPU time since the start, in percent of one CPU. */
-static double cpu_percent(uint64_t uptime_ns)
-{
-    struct rusage usage;
-    if (getrusage(RUSAGE_SELF, &usage) != 0 || uptime_ns == 0)
-        return 0;
-    double seconds = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec)
-                     + (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-    return seconds / ((double)uptime_ns / 1e9) * 100;
-}
-
-static void append_process(struct text *text, const struct net *net)
-{
-    const struct server *server = net->server;
-    uint64_t now_ns = shard_wall_ns(net->shard);
-    uint64_t uptime_ns = now_ns - server->start_wall_ns;
-    text_append_format(text, "  \"tls_timeout\": 2,\n  \"write_deadline\": %" PRIu64 ",\n",
-                       server->live->write_deadline_ns);
-    text_append_literal(text, "  \"start\": \"");
-    text_append_time(text, server->start_wall_ns);
-    text_append_literal(text, "\",\n  \"now\": \"");
-    text_append_time(text, now_ns);
-    text_append_literal(text, "\",\n  \"uptime\": \"");
-    page_append_uptime(text, uptime_ns);
-    text_append_format(text,
-                       "\",\n  \"mem\": %" PRIu64 ",\n  \"cores\": %ld,\n"
-                       "  \"gomaxprocs\": %u,\n  \"cpu\": %.2f,\n",
-                       resident_bytes(), sysconf(_SC_NPROCESSORS_ONLN), server->shard_count,
-                       cpu_percent(uptime_ns));
-}
-
-static void append_figures(struct text *text, const struct net *net)
-{
-    struct net_figures figures;
-    server_figures(net->server, &figures);
-    const struct {
-        const char *name;
-        uint64_t value;
-    } rows[] = {
-        {"connections", figures.connections},
-        {"total_connections", figures.total_connections},
-        {"routes", 0},
-        {"remotes", 0},
-        {"leafnodes", 0},
-        {"in_msgs", figures.in_msgs},
-        {"in_bytes", figures.in_bytes},
-        {"in_client_msgs", figures.in_msgs},
-        {"in_client_bytes", figures.in_bytes},
-        {"out_msgs", figures.out_msgs},
-        {"out_bytes", figures.out_bytes},
-        {"out_client_msgs", figures.out_msgs},
-        {"out_client_bytes", figures.out_bytes},
-        {"slow_consumers", figures.slow_consumers},
-        {"stale_connections", figures.stale_connections},
-        {"stalled_clients", 0},
-        {"subscriptions", figures.subscriptions},
-    };
-    for (size_t i = 0; i < COUNT_OF(rows); i++)
-        text_append_format(text, "  \"%s\": %" PRIu64 ",\n", rows[i].name, rows[i].value);
-    text_append_format(text,
-                       "  \"slow_consumer_stats\": {\n    \"clients\": %" PRIu64
-                       ",\n    \"routes\": 0,\n    \"gateways\": 0,\n    \"leafs\": 0\n  },\n",
-                       figures.slow_consumers);
-}
-
-/* ---- /jsz, /healthz ---- */
-
-static void make_jsz(struct net *net, struct page *page)
+static void begin_jsz(struct net *net, struct page *page)
 {
     struct text *text = &page->body;
     struct kv_figures figures = {.streams = 0};
     if (net->kv != NULL)
         kv_figures(net->kv, &figures);
     text_append_literal(text, "{\n");
-    append_jetstream(text, net, "  ");
+    page_append_jetstream_stats(text, net, "  ");
     text_append_format(text, ",\n  \"server_id\": \"%s\",\n  \"now\": \"", net->server->id);
     text_append_time(text, shard_wall_ns(net->shard));
     text_append_literal(text, net->kv == NULL ? "\",\n  \"disabled\": true,\n" : "\",\n");
-    text_append_literal(text, "  \"config\": {\n    \"max_memory\": 0,\n    \"max_storage\": 0");
+    text_append_literal(text, "  \"config\": ");
     if (net->kv != NULL) {
-        text_append_literal(text, ",\n    \"store_dir\": ");
-        text_append_json_string(text, bytes_of_text(net->server->options->store_dir));
+        page_append_jetstream_config(text, net->server, "  ");
+        text_append_literal(text, ",\n  \"limits\": {\n    \"default_max_consumers\": 1000\n  }");
+    } else {
+        text_append_literal(text, "{\n    \"max_memory\": 0,\n    \"max_storage\": 0\n  }");
     }
     text_append_format(text,
-                       "\n  },\n  \"streams\": %" PRIu64 ",\n  \"consumers\": %" PRIu64
-                       ",\n  \"messages\": %" PRIu64 ",\n  \"bytes\": %" PRIu64
-                       ",\n  \"total\": %d\n}",
-                       figures.streams, figures.consumers, figures.messages, figures.bytes,
-                       net->kv != NULL ? 1 : 0);
+                       ",\n  \"streams\": %" PRIu64 ",\n  \"consumers\": %" PRIu64
+                       ",\n  \"messages\": %" PRIu64 ",\n  \"bytes\": %" PRIu64,
+                       figures.streams, figures.consumers, figures.messages, figures.bytes);
+}
+
+static uint32_t jetstream_account_count(const struct net *net)
+{
+    const struct accounts *accounts = net->server->accounts;
+    uint32_t count = 0;
+    for (uint32_t i = 0; net->kv != NULL && i < accounts_count(accounts); i++)
+        count += account_has_jetstream(accounts, i) ? 1 : 0;
+    return count;
+}
+
+/* -1: no limit but the disk's, or the memory's. */
+void page_append_jetstream_config(struct text *text, const struct server *server,
+                                  const char *indent)
+{
+    const struct options *options = server->live;
+    int64_t memory = (int64_t)options->memory_store_bytes_max;
+    int64_t file = (int64_t)options->file_store_bytes_max;
+    text_append_format(text,
+                       "{\n%s  \"max_memory\": %" PRIi64 ",\n%s  \"max_storage\": %" PRIi64
+                       ",\n%s  \"store_dir\": ",
+                       indent, memory == INT64_MAX ? -1 : memory, indent,
+                       file == INT64_MAX ? -1 : file, indent);
+    text_append_json_string(text, bytes_of_text(options->store_dir));
+    if (options->sync_interval_ns > 0)
+        text_append_format(text, ",\n%s  \"sync_interval\": %" PRIu64, indent,
+                           options->sync_interval_ns);
+    else
+        text_append_format(text, ",\n%s  \"sync_always\": true", indent);
+    if (options->strict)
+        text_append_format(text, ",\n%s  \"strict\": true", indent);
+    text_append_format(text, "\n%s}", indent);
 }
 
 /* The members that varz and jsz share; no comma behind the last. */
-static void append_jetstream(struct text *text, const struct net *net, const char *indent)
+void page_append_jetstream_stats(struct text *text, const struct net *net, const char *indent)
 {
     struct kv_figures figures = {.streams = 0};
     if (net->kv != NULL)
         kv_figures(net->kv, &figures);
-    text_append_format(text, "%s\"memory\": 0,\n%s\"storage\": %" PRIu64 ",\n", indent, indent,
-                       figures.bytes);
-    text_append_format(text, "%s\"reserved_memory\": 0,\n%s\"reserved_storage\": 0,\n", indent,
-                       indent);
-    text_append_format(text, "%s\"accounts\": %d,\n%s\"ha_assets\": 0,\n", indent,
-                       net->kv != NULL ? 1 : 0, indent);
+    text_append_format(text, "%s\"memory\": %" PRIu64 ",\n%s\"storage\": %" PRIu64 ",\n", indent,
+                       figures.memory_bytes, indent, figures.file_bytes);
+    text_append_format(text,
+                       "%s\"reserved_memory\": %" PRIu64 ",\n%s\"reserved_storage\": %" PRIu64
+                       ",\n%s\"accounts\": %u,\n%s\"ha_assets\": 0,\n",
+                       indent, figures.reserved_memory, indent, figures.reserved_file, indent,
+                       jetstream_account_count(net), indent);
     text_append_format(text,
                        "%s\"api\": {\n%s  \"level\": %d,\n%s  \"total\": %" PRIu64
                        ",\n%s  \"errors\": %" PRIu64 "\n%s}",
@@ -285,24 +355,67 @@ static void append_jetstream(struct text *text, const struct net *net, const cha
                        figures.api_total, indent, figures.api_errors, indent);
 }
 
+/* ---- /healthz ---- */
+
+static void answer_health(struct page *page, bool has_details, unsigned status, const char *type,
+                          const char *words)
+{
+    const char *said = status == 404 || status == 503 ? "unavailable" : "error";
+    diag_warn("Healthcheck failed: \"%s\"", words);
+    page->status = status;
+    if (has_details) {
+        text_append_format(&page->body,
+                           "{\"status\":\"error\",\"errors\":[{\"type\":\"%s\",\"error\":", type);
+        text_append_json_string(&page->body, bytes_of_text(words));
+        text_append_literal(&page->body, "}]}");
+        return;
+    }
+    text_append_format(&page->body, "{\"status\":\"%s\",\"error\":", said);
+    text_append_json_string(&page->body, bytes_of_text(words));
+    text_append_literal(&page->body, "}");
+}
+
 static void make_healthz(struct net *net, struct bytes query, struct page *page)
 {
-    struct bytes value;
-    const char *why = NULL;
-    if (page_query(query, "stream", &value) && !page_query(query, "account", &value))
-        why = "\\\"account\\\" must not be empty when checking stream health";
-    else if (page_query(query, "consumer", &value) && !page_query(query, "stream", &value))
-        why = "\\\"stream\\\" must not be empty when checking consumer health";
-    if (why != NULL) {
-        page->status = 400;
-        text_append_format(&page->body, "{\"status\":\"error\",\"error\":\"%s\"}", why);
+    struct bytes account = {"", 0}, stream = {"", 0}, consumer = {"", 0};
+    bool is_enabled_only = false, is_server_only = false, is_meta_only = false;
+    bool is_enabled = false, has_details = false;
+    char words[600];
+    if (!page_bool(query, "js-enabled", &is_enabled, page)
+        || !page_bool(query, "js-enabled-only", &is_enabled_only, page)
+        || !page_bool(query, "js-server-only", &is_server_only, page)
+        || !page_bool(query, "js-meta-only", &is_meta_only, page)
+        || !page_bool(query, "details", &has_details, page))
+        return;
+    if (is_enabled)
+        diag_warn("Healthcheck: js-enabled deprecated, use js-enabled-only instead");
+    (void)page_query(query, "account", &account); /* empty is absent */
+    (void)page_query(query, "stream", &stream);
+    (void)page_query(query, "consumer", &consumer);
+    if (stream.count > 0 && account.count == 0) {
+        answer_health(page, has_details, 400, "BAD_REQUEST",
+                      "\"account\" must not be empty when checking stream health");
+        return;
+    }
+    if (consumer.count > 0 && stream.count == 0) {
+        answer_health(page, has_details, 400, "BAD_REQUEST",
+                      "\"stream\" must not be empty when checking consumer health");
         return;
     }
     if (!net->server->is_ready || net->server->is_lame_duck) {
-        page->status = 500;
-        text_append_literal(&page->body,
-                            "{\"status\":\"error\",\"error\":\"failed to be ready for connections "
-                            "after 1ms: server\"}");
+        answer_health(page, has_details, 500, "CONNECTION",
+                      "failed to be ready for connections after 1ms: server");
+        return;
+    }
+    const struct accounts *accounts = net->server->accounts;
+    bool is_known = account.count == 0;
+    for (uint32_t i = 0; net->kv != NULL && !is_known && i < accounts_count(accounts); i++)
+        is_known =
+            bytes_equal(account_name(accounts, i), account) && account_has_jetstream(accounts, i);
+    if (!is_known && net->kv != NULL) {
+        (void)snprintf(words, sizeof(words), "JetStream account \"%.*s\" not found",
+                       (int)account.count, account.data); /* cut: nobody has such a name */
+        answer_health(page, has_details, 404, "ACCOUNT", words);
         return;
     }
     text_append_literal(&page->body, "{\"status\":\"ok\"}");
