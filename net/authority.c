@@ -264,7 +264,12 @@ static void reconsider(struct conn *conn)
 {
     struct net *net = conn->net;
     const struct user *old = conn->user;
-    if (conn->state != CONN_OPEN || !conn->is_admitted)
+    if (conn->state != CONN_OPEN) {
+        conn->user = NULL;
+        conn->permissions = NULL;
+        return;
+    }
+    if (!conn->is_admitted)
         return; /* it will be decided by the new one */
     if (old != NULL && !net->auth->is_required) {
         conn->user = NULL;
