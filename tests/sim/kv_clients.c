@@ -21,6 +21,7 @@ static void call_send(struct clients *clients, struct call *call);
 static void call_done(struct clients *clients, struct call *call);
 static void on_message(void *context, struct bytes route, const struct msg *msg);
 static void on_resume(void *context, uint32_t shard, const struct origin *origin);
+static void on_snapshot(struct call *call, const struct json *json);
 
 /* ---- a run ---- */
 
@@ -47,6 +48,11 @@ void clients_end(struct clients *clients)
         free(clients->watches->seqs);
         free(clients->watches);
         clients->watches = next;
+    }
+    while (clients->snapshots != NULL) {
+        struct taken_snapshot *next = clients->snapshots->next;
+        taken_snapshot_free(clients->snapshots);
+        clients->snapshots = next;
     }
     recorder_post_fini(&clients->post);
     memset(clients->kvs, 0, sizeof clients->kvs);
@@ -183,6 +189,24 @@ static void send_removal(struct clients *clients, struct call *call)
     send_api(clients, call, "STREAM.PURGE", body);
 }
 
+static struct taken_snapshot *snapshot_numbered(struct clients *clients, uint64_t number)
+{
+    struct taken_snapshot *snapshot = clients->snapshots;
+    while (snapshot != NULL && snapshot->number != number)
+        snapshot = snapshot->next;
+    return snapshot;
+}
+
+static void send_snapshot(struct clients *clients, struct call *call)
+{
+    char body[128];
+    struct taken_snapshot *snapshot = snapshot_numbered(clients, call->number);
+    (void)snprintf(body, sizeof body,
+                   "{\"deliver_subject\":\"%s\",\"chunk_size\":1024,\"window_size\":4096}",
+                   snapshot->deliver);
+    send_api(clients, call, "STREAM.SNAPSHOT", body);
+}
+
 static void send_config(struct clients *clients, struct call *call)
 {
     char body[512];
@@ -254,6 +278,9 @@ static void call_send(struct clients *clients, struct call *call)
     case CALL_WATCH_INFO:
     case CALL_WATCH_END:
         send_watch_request(clients, call);
+        break;
+    case CALL_SNAPSHOT:
+        send_snapshot(clients, call);
         break;
     case CALL_FLOW:
         publish(clients, call, call->text, (struct bytes){0}, (struct bytes){0});
@@ -361,6 +388,32 @@ struct call *clients_delete(struct clients *clients, uint32_t conn, struct life 
     life->state = LIFE_DELETING;
     call_send(clients, call);
     return call;
+}
+
+struct call *clients_snapshot(struct clients *clients, uint32_t conn, struct life *life)
+{
+    struct call *call = call_create(clients, CALL_SNAPSHOT, conn, life);
+    struct taken_snapshot *snapshot = calloc(1, sizeof *snapshot);
+    ASSERT(snapshot != NULL);
+    snapshot->number = call->number;
+    snapshot->life = life;
+    snapshot->conn = conn;
+    snapshot->shard = clients->conns[conn].shard;
+    (void)snprintf(snapshot->deliver, sizeof snapshot->deliver, "_S.%" PRIu64, call->number);
+    snapshot->next = clients->snapshots;
+    clients->snapshots = snapshot;
+    recorder_subscribe(&clients->post, bytes_of_text(snapshot->deliver), snapshot->shard);
+    call_send(clients, call);
+    return call;
+}
+
+void clients_check_snapshots(struct clients *clients, const struct life *life)
+{
+    for (struct taken_snapshot *snapshot = clients->snapshots; snapshot != NULL;
+         snapshot = snapshot->next) {
+        if (snapshot->life == life)
+            taken_snapshot_check(snapshot);
+    }
 }
 
 void clients_tend(struct clients *clients)
@@ -698,6 +751,9 @@ static void on_json(struct clients *clients, struct call *call, const struct msg
     case CALL_DELETE:
         on_deleted(clients, call, json);
         break;
+    case CALL_SNAPSHOT:
+        on_snapshot(call, json);
+        break;
     default:
         on_watch(clients, call, json);
         break;
@@ -913,12 +969,13 @@ static void watch_deliver(struct clients *clients, struct watch *watch, const st
         watch_listed(clients, watch);
 }
 
-static void answer_flow(struct clients *clients, struct watch *watch, struct bytes subject)
+static void answer_flow(struct clients *clients, uint32_t conn, uint32_t bucket,
+                        struct bytes subject)
 {
     if (clients->flow_count == COUNT_OF(clients->flow_answers))
         return; /* a client that is slow to answer */
-    struct call *call = call_create(clients, CALL_FLOW, watch->conn, NULL);
-    call->bucket = watch->life->bucket;
+    struct call *call = call_create(clients, CALL_FLOW, conn, NULL);
+    call->bucket = bucket;
     (void)snprintf(call->text, sizeof call->text, "%.*s", (int)subject.count, subject.data);
     clients->flow_answers[clients->flow_count++] = call;
 }
@@ -927,7 +984,7 @@ static void watch_status(struct clients *clients, struct watch *watch, const str
 {
     struct bytes stalled;
     if (msg->reply.count > 0) {
-        answer_flow(clients, watch, msg->reply);
+        answer_flow(clients, watch->conn, watch->life->bucket, msg->reply);
         return;
     }
     CHECK(header_u64(msg->headers, BYTES_LITERAL("Nats-Last-Consumer")) == watch->consumer_seq,
@@ -936,7 +993,26 @@ static void watch_status(struct clients *clients, struct watch *watch, const str
     CHECK(header_u64(msg->headers, BYTES_LITERAL("Nats-Last-Stream")) >= watch->stream_seq,
           "watch %" PRIu64 ": a heartbeat is behind %" PRIu64, watch->number, watch->stream_seq);
     if (msg_header(msg->headers, BYTES_LITERAL("Nats-Consumer-Stalled"), &stalled))
-        answer_flow(clients, watch, stalled);
+        answer_flow(clients, watch->conn, watch->life->bucket, stalled);
+}
+
+static void snapshot_take(struct clients *clients, struct taken_snapshot *snapshot,
+                          const struct msg *msg)
+{
+    CHECK(snapshot != NULL, "a chunk of a snapshot that nobody takes");
+    bool is_over = taken_snapshot_take(clients->model, snapshot, msg);
+    if (msg->reply.count > 0)
+        answer_flow(clients, snapshot->conn, snapshot->life->bucket, msg->reply);
+    else if (is_over)
+        recorder_unsubscribe(&clients->post, bytes_of_text(snapshot->deliver));
+}
+
+static void on_snapshot(struct call *call, const struct json *json)
+{
+    const struct json *error = json_member(json, "error");
+    call->is_absent = error != NULL;
+    CHECK(error != NULL || json_member(json, "state") != NULL,
+          "call %" PRIu64 ": a snapshot without state", call->number);
 }
 
 static void on_message(void *context, struct bytes route, const struct msg *msg)
@@ -957,6 +1033,10 @@ static void on_message(void *context, struct bytes route, const struct msg *msg)
     }
     if (bytes_start_with(route, BYTES_LITERAL("$JS.EVENT.")))
         return; /* nobody here watches the server */
+    if (bytes_start_with(route, BYTES_LITERAL("_S."))) {
+        snapshot_take(clients, snapshot_numbered(clients, strtoull(text + 3, NULL, 10)), msg);
+        return;
+    }
     CHECK(bytes_start_with(route, BYTES_LITERAL("_INBOX.")), "a message to %s", text);
     uint64_t number = strtoull(text + 7, NULL, 10);
     CHECK(number < clients->call_count, "an answer to %s", text);

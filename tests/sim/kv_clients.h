@@ -13,6 +13,7 @@
 #include "core/json.h"
 #include "tests/kv/recorder.h"
 #include "tests/sim/kv_model.h"
+#include "tests/sim/kv_snapshots.h"
 
 enum { CLIENT_SHARDS_MAX = 4, CLIENT_CONNS_MAX = 8, CLIENT_BUCKETS = 5 };
 
@@ -30,6 +31,7 @@ enum call_kind {
     CALL_WATCH_INFO,
     CALL_WATCH_END,
     CALL_FLOW,
+    CALL_SNAPSHOT,
 };
 
 struct watch;
@@ -50,7 +52,7 @@ struct call {
     int64_t history;
     uint64_t pending;    /* CALL_WATCH_INFO */
     struct write *found; /* CALL_GET_… */
-    char text[64];       /* CALL_FLOW: the subject to answer */
+    char text[96];       /* CALL_FLOW: the subject to answer */
 };
 
 enum watch_policy { WATCH_LAST_PER_KEY, WATCH_ALL, WATCH_NEW };
@@ -90,6 +92,7 @@ struct clients {
     struct call **calls; /* owns; of this run, by number */
     uint64_t call_count, open_count;
     struct watch *watches;
+    struct taken_snapshot *snapshots; /* owns; of this run */
     uint64_t watch_next;
     struct life *buckets[CLIENT_BUCKETS]; /* NULL: there is none */
     uint32_t account;                     /* of every other bucket; the rest is in $G */
@@ -125,6 +128,10 @@ struct call *clients_create(struct clients *clients, uint32_t conn, struct life 
 struct call *clients_update(struct clients *clients, uint32_t conn, struct life *life,
                             int64_t history);
 struct call *clients_delete(struct clients *clients, uint32_t conn, struct life *life);
+/* Takes a snapshot, whose chunks it acknowledges. */
+struct call *clients_snapshot(struct clients *clients, uint32_t conn, struct life *life);
+/* All is quiet: what archives of this life hold. */
+void clients_check_snapshots(struct clients *clients, const struct life *life);
 struct watch *clients_watch(struct clients *clients, uint32_t conn, struct life *life,
                             uint32_t filter, enum watch_policy policy, bool is_exact);
 struct call *clients_watch_info(struct clients *clients, uint32_t conn, struct watch *watch);

@@ -311,6 +311,7 @@ static void check_bucket(struct world *w, uint32_t bucket, bool is_after_crash)
     struct watch *list = list_bucket(w, life, info);
     mark_here(life, list);
     model_check_state(&w->model, life, info->last_seq, is_after_crash);
+    clients_check_snapshots(&w->clients, life);
     check_info(life, info);
     check_gets(w, life);
     clients_watch_end(&w->clients, list, true);
@@ -433,6 +434,8 @@ static void act_on(struct world *w, uint32_t conn, struct life *life)
         (void)clients_info(&w->clients, conn, life->bucket);
     else if (kind < 960)
         act_watch(w, conn, life);
+    else if (kind < 970)
+        (void)clients_snapshot(&w->clients, conn, life);
     else if (life->state == LIFE_PRESENT)
         act_change(w, conn, life);
 }
