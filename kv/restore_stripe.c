@@ -8,6 +8,7 @@
 
 #include "core/hash.h"
 #include "kv/gathering.h"
+#include "kv/message_ttl.h"
 #include "kv/put.h"
 #include "kv/source_state.h"
 #include "kv/stripe.h"
@@ -86,15 +87,19 @@ static enum status enter(struct job *job, const struct record *record)
         return status;
     char room[STREAM_KEY_ROOM];
     struct bytes key = stream_key_of(stripe->stream, record->key, room);
-    uint64_t previous;
+    uint64_t previous, ttl = stripe->stream->config.allow_msg_ttl ? message_ttl_of(record->headers)
+                                                                  : MESSAGE_TTL_NONE;
     struct message message = {
         .seq = record->seq,
         .time_ns = record->time_ns,
         .where = where,
         .size_bytes = stripe_message_size(stripe->stream, record->key.count, record->headers.count,
                                           record->value.count),
-        .user = record->headers.count > 0 ? STRIPE_MESSAGE_HAS_HEADERS : 0,
+        .user = (record->headers.count > 0 ? STRIPE_MESSAGE_HAS_HEADERS : 0)
+                | (ttl == MESSAGE_TTL_NEVER ? STRIPE_MESSAGE_IS_FOREVER : 0),
     };
+    if (ttl != MESSAGE_TTL_NONE)
+        stripe_time_message(stripe, &message, ttl);
     stripe_put_message(stripe, key, hash_bytes(key.data, key.count), &message, &previous,
                        &job->removed);
     if (has_fresh_id(stripe, record))

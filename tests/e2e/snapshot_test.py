@@ -396,6 +396,18 @@ class Restores(RestoreTest):
         self.assertEqual((info["first_seq"], info["last_seq"], info["deleted"]), (2, 30, [5, 30]))
         self.assertEqual(client.request("plain.x", b"").json()["seq"], 31)
 
+    def test_values_with_a_ttl_end_when_they_would_have(self):
+        bucket, client = self.bucket_name(), self.connect()
+        client.bucket_create(bucket, allow_msg_ttl=True)
+        client.put(bucket, "short", b"x", {"Nats-TTL": "2s"})
+        client.put(bucket, "long", b"x", {"Nats-TTL": "1h"})
+        snapshot = self.take(client, bucket)
+        client.api_ok("STREAM.DELETE.KV_" + bucket)
+        self.assertNotIn("error", self.give(client, snapshot))
+        self.assertEqual(client.stream_state(bucket)["messages"], 2)
+        poll_until(lambda: client.stream_state(bucket)["messages"] == 1)
+        self.assertEqual(client.direct_get(bucket, "long").data, b"x")
+
     def test_message_ids_are_known_again(self):
         stream, client = "ids", self.connect()
         client.api_ok("STREAM.CREATE." + stream, {"name": stream, "subjects": ["ids.>"]})
