@@ -47,7 +47,7 @@ class Side:
         self.shown = {}      # the same -> how many of them were told
         self.last_seq = {}   # (stream, consumer) -> its last consumer sequence heard
         self.consumers = {}  # (stream, consumer) -> deliver subject
-        self.policies = {}   # (stream, consumer) -> its deliver policy
+        self.policies = {}   # (stream, consumer) -> its deliver policy and filters
         self.names = {}      # a name the server made up -> its stand-in
 
     def close(self):
@@ -56,6 +56,9 @@ class Side:
 
     def fill(self, text):
         return text.replace("@", self.tag)
+
+    def empty(self, text):
+        return text.replace(self.tag, "@")
 
     # Asking ------------------------------------------------------------------------------------
 
@@ -128,7 +131,9 @@ class Side:
         if config.get("deliver_subject"):
             key = (answer["stream_name"], answer["name"])
             self.consumers[key] = config["deliver_subject"]
-            self.policies[key] = config["deliver_policy"]
+            self.policies[key] = {"deliver_policy": config["deliver_policy"],
+                                  "filter_subjects": [self.empty(subject) for subject in
+                                                      config.get("filter_subjects", [])]}
             self.last_seq.setdefault(key, answer["delivered"]["consumer_seq"])
 
     def settle(self):
