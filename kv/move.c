@@ -1,9 +1,10 @@
 /*
  * kv/move.c: compaction has met a record: if it is a message that lives at that place, it goes to another.
  *
- * The copy is the same record, type and flags included, so it kills what the first one killed: recovery needs it for that if
- * what it killed is still in the log. It kills nothing else, and nothing that came before it in the log kills it
- * (stripe_replay). Nothing is visible from outside: sequence, time and bytes stay.
+ * Recovery counts the messages of a key in the order of the log to know what the history pushed out, and now one of them lies
+ * further behind. So the copy says which message of its key was the oldest that lived: what is older was dead, whoever killed it,
+ * and may be in the log still. Nothing that lies before the copy kills it (replay_moved). Nothing is visible from outside:
+ * sequence, time and bytes stay.
  *
  * A segment of a run with another number of shards holds messages of other shards; these get a copy. What they can not move
  * now stays alive where it is, and the segment is tried again later.
@@ -23,8 +24,10 @@ static enum status move_here(struct kv *kv, const struct record *record, locatio
         || !index_find_seq(stream->stripe->index, record->seq, &key, &message)
         || message.where != from)
         return STATUS_OK;
+    struct record again = *record;
+    again.log_index = index_key_message(stream->stripe->index, key, 0).seq;
     location where;
-    enum status status = store_move(kv->store, record, from, &where);
+    enum status status = store_move(kv->store, &again, from, &where);
     if (status != STATUS_OK)
         return status;
     bool is_there = index_move(key, record->seq, where);

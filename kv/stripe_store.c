@@ -200,34 +200,26 @@ static bool headers_are_final(struct bytes headers)
                    && value.count > 0));
 }
 
-/* Of the key's messages up to seq, the newest `keep` stay. */
-static void replay_trim(struct stripe *stripe, struct index_key *key, uint64_t seq, uint32_t keep)
-{
-    uint32_t older = 0;
-    while (index_key_message(stripe->index, key, older).seq < seq)
-        older++;
-    struct message gone;
-    for (; older + 1 > keep; older--)
-        (void)index_remove(stripe->index, key, index_key_message(stripe->index, key, 0).seq, &gone);
-}
-
 /*
- * It lived when it was written here, so nothing that came before pushes it out. It pushes out what it pushed out when it was
- * new, which may be in the log still: of its key, what is older, beyond the history of that time.
+ * It lived when it was written here, so nothing that came before pushes it out. What it pushed out when it was new may be in the log
+ * still, and so may be what others pushed out while it was counted at its old place: it says which of its key was the oldest then.
  */
 static void replay_moved(struct stripe *stripe, struct bytes key, uint64_t hash,
-                         const struct message *message, int64_t keep)
+                         const struct message *message, uint64_t oldest)
 {
-    struct index_key *known = index_find(stripe->index, key, hash);
-    if (known != NULL && index_move(known, message->seq, message->where))
-        return; /* the first copy was in the log, and did all that */
-    uint64_t previous;
-    struct removed_list removed = {0};
-    stripe->stream->config.messages_per_subject_max = -1;
-    stripe_put_message(stripe, key, hash, message, &previous, &removed);
-    removed_list_free(&removed);
-    if (keep > 0)
-        replay_trim(stripe, index_find(stripe->index, key, hash), message->seq, (uint32_t)keep);
+    struct index_key *entry = index_find(stripe->index, key, hash);
+    if (entry == NULL || !index_move(entry, message->seq, message->where)) {
+        uint64_t previous;
+        struct removed_list removed = {0};
+        stripe->stream->config.messages_per_subject_max = -1;
+        stripe_put_message(stripe, key, hash, message, &previous, &removed);
+        removed_list_free(&removed);
+        entry = index_find(stripe->index, key, hash);
+    }
+    struct message gone;
+    while (index_key_message(stripe->index, entry, 0).seq < oldest)
+        (void)index_remove(stripe->index, entry, index_key_message(stripe->index, entry, 0).seq,
+                           &gone);
 }
 
 static void replay_message(struct stripe *stripe, const struct record *record, location where)
@@ -255,7 +247,7 @@ static void replay_message(struct stripe *stripe, const struct record *record, l
     if ((record->flags & RECORD_IS_MOVED) != 0) {
         if (ttl != MESSAGE_TTL_NONE)
             stripe_time_message(stripe, &message, ttl);
-        replay_moved(stripe, key, hash, &message, keep);
+        replay_moved(stripe, key, hash, &message, record->log_index);
     } else {
         stripe->stream->config.messages_per_subject_max = keep;
         if (stripe_is_superseded(stripe, known, record->seq))

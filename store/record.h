@@ -40,9 +40,10 @@ struct record {
     uint8_t flags; /* RECORD_… */
     uint32_t stream_id;
     uint64_t seq;
-    uint64_t time_ns;                 /* Unix */
-    uint64_t term;                    /* room for replication: 0 today */
-    uint64_t log_index;               /* room for replication: 0 today */
+    uint64_t time_ns; /* Unix */
+    uint64_t term;    /* room for replication: 0 today */
+    uint64_t
+        log_index; /* room for replication: 0 today; of a moved message: the oldest of its key */
     struct bytes key, headers, value; /* borrowed */
 };
 
