@@ -128,10 +128,15 @@ void passwords_destroy(struct passwords *passwords)
     until.tv_nsec += END_WAIT_NS;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
+    bool are_ended = true;
     for (uint32_t i = 0; i < passwords->thread_count; i++) {
-        if (pthread_timedjoin_np(passwords->threads[i], NULL, &until) != 0)
-            return; /* at a costly hash: it ends with the process, and needs what is here until then */
+        if (pthread_timedjoin_np(passwords->threads[i], NULL, &until) == 0)
+            continue;
+        (void)pthread_detach(passwords->threads[i]);
+        are_ended = false;
     }
+    if (!are_ended)
+        return; /* at a costly hash: it ends with the process, and needs what is here until then */
     list_free(passwords->head);
     for (uint32_t i = 0; i < SHARD_COUNT_MAX; i++) {
         list_free(passwords->done[i]);

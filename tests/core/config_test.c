@@ -2,6 +2,7 @@
  * tests/core/config_test.c: the configuration language and its messages against nats-server 2.15.2, what the keys do to
  * the options, and a reader that survives whatever it reads.
  */
+#include "core/auth.h"
 #include "core/config.h"
 
 #include <criterion/criterion.h>
@@ -467,6 +468,7 @@ Test(config, lets_flags_win, .init = enter_folder, .fini = leave_folder)
     cr_expect(eq(str, options.host, "h"));
     cr_expect(options.cache_bytes > 0);
     cr_expect(eq(sz, output.err.count, 0));
+    auth_free(options.auth);
 
     write_file("main.conf", "store_dir: a\n");
     char *twice[] = {"pail", "-sd", "b", "-c", "main.conf"};
@@ -475,6 +477,7 @@ Test(config, lets_flags_win, .init = enter_folder, .fini = leave_folder)
     cr_expect(
         bytes_equal(text_bytes(&output.err),
                     bytes_of_text("pail: main.conf:1:0: Duplicate 'store_dir' configuration\n\n")));
+    auth_free(options.auth);
     text_free(&output.err);
 }
 
@@ -510,6 +513,7 @@ Test(config, checks_a_file_and_exits, .init = enter_folder, .fini = leave_folder
         cr_expect(eq(int, output.exit_code, rows[i].exit_code), "%s", rows[i].words);
         cr_expect(bytes_equal(text_bytes(&output.err), bytes_of_text(rows[i].words)), "%.*s",
                   (int)output.err.count, output.err.data);
+        auth_free(options.auth);
         text_free(&output.err);
         text_free(&output.out);
     }
