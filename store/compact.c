@@ -17,7 +17,7 @@
  * far above what it should weigh. On a full disk a victim must fit what the active segment still takes.
  *
  * Keeps:   a victim counts as living while it is read. Damage in it is told and leaves it as it is.
- * Owns:    the window, the victim's descriptor. Runs on: the store's shard.
+ * Owns:    the window, the victim's descriptor, what waits to be durable at its new place. Runs on: the store's shard.
  */
 #include "store/compact.h"
 
@@ -48,11 +48,17 @@ static struct store *store_of(struct compact *compact)
     return CONTAINER_OF(compact, struct store, compact);
 }
 
-void compact_init(struct store *store)
+static void forget_file(struct store *store)
 {
     store->compact.file = IO_FILE_NONE;
     window_init(&store->compact.window, store->shard->io, store->shard->heap, READ_BYTES,
                 on_filled);
+}
+
+void compact_init(struct store *store)
+{
+    store->compact.moved_tail = &store->compact.moved_head;
+    forget_file(store);
 }
 
 static void pause(struct store *store, uint64_t ns)
@@ -69,8 +75,10 @@ static void on_pause_over(struct timer *timer)
 
 /* ---- moving one record ---- */
 
+/* A record that is not durable at its new place yet; they become so in the order they were moved. */
 struct moved {
     struct store_wait wait;
+    struct moved *next;
     struct store *store; /* borrows */
     location from;
 };
@@ -78,6 +86,11 @@ struct moved {
 static void moved_on_durable(struct store_wait *wait)
 {
     struct moved *moved = CONTAINER_OF(wait, struct moved, wait);
+    struct compact *compact = &moved->store->compact;
+    ASSERT(compact->moved_head == moved);
+    compact->moved_head = moved->next;
+    if (moved->next == NULL)
+        compact->moved_tail = &compact->moved_head;
     recycle_release(moved->store, moved->from);
     heap_free(moved);
 }
@@ -91,13 +104,15 @@ enum status store_move(struct store *store, const struct record *record, locatio
     struct record again = *record;
     again.flags |= RECORD_IS_MOVED;
     struct moved *moved = heap_alloc(store->shard->heap, sizeof *moved);
-    *moved = (struct moved){{.on_durable = moved_on_durable}, store, from};
+    *moved = (struct moved){{.on_durable = moved_on_durable}, NULL, store, from};
     bool is_cached = value_cache_has(store->cache, from);
     enum status status = append_record(store, &again, where_out, &moved->wait, is_cached);
     if (status != STATUS_OK) {
         heap_free(moved);
         return status;
     }
+    *store->compact.moved_tail = moved;
+    store->compact.moved_tail = &moved->next;
     if (is_cached)
         value_cache_forget(store->cache, from);
     store->compact.moved_records++;
@@ -256,9 +271,8 @@ static void end(struct store *store)
     struct compact *compact = &store->compact;
     struct segment *victim = compact->victim;
     io_file_close(store->shard->io, compact->file);
-    compact->file = IO_FILE_NONE;
     window_fini(&compact->window);
-    compact_init(store);
+    forget_file(store);
     compact->victim = NULL;
     compact->is_touched = true;
     victim->compact_after_ns = shard_now_ns(store->shard) + AGAIN_NS;
@@ -433,4 +447,9 @@ void compact_fini(struct store *store)
     if (compact->file != IO_FILE_NONE)
         io_file_close(store->shard->io, compact->file);
     window_fini(&compact->window);
+    while (compact->moved_head != NULL) { /* of a store that crashed */
+        struct moved *moved = compact->moved_head;
+        compact->moved_head = moved->next;
+        heap_free(moved);
+    }
 }

@@ -9,6 +9,7 @@
 #include "store/window.h"
 
 struct segment;
+struct moved;
 
 struct compact {
     struct segment *victim; /* borrows; NULL: nothing is being emptied */
@@ -22,6 +23,7 @@ struct compact {
     struct timer pause;     /* between slices, and before looking for a victim */
     uint64_t wanted_below;  /* another shard waits for the segments below this id; 0: none does */
     uint64_t asked_below;   /* what this one asked the others for */
+    struct moved *moved_head, **moved_tail; /* owns; not durable at the new place yet */
     uint64_t moved_records, moved_bytes;
 };
 

@@ -278,6 +278,47 @@ static void keep_unsynced(struct disk_write *write)
     write->file->unsynced_tail = &write->next;
 }
 
+static struct disk_write *part_of(const struct disk_write *write, uint64_t from, uint64_t to)
+{
+    struct disk_write *part = calloc(1, sizeof *part);
+    *part = *write;
+    part->next = NULL;
+    part->offset = from;
+    part->bytes = to - from;
+    part->data = malloc(part->bytes);
+    memcpy(part->data, write->data + (from - write->offset), part->bytes);
+    return part;
+}
+
+/* What was written there before, and not synced, cannot come any more: the disk has the newer bytes. */
+static void supersede(struct file *file, uint64_t from, uint64_t to)
+{
+    struct disk_write *old = file->unsynced;
+    file->unsynced = NULL;
+    file->unsynced_tail = &file->unsynced;
+    while (old != NULL) {
+        struct disk_write *next = old->next, *kept[2] = {NULL, NULL};
+        uint64_t end = old->offset + old->bytes;
+        bool is_hit = old->offset < to && from < end;
+        if (!is_hit)
+            kept[0] = old;
+        if (is_hit && old->offset < from)
+            kept[0] = part_of(old, old->offset, from);
+        if (is_hit && end > to)
+            kept[1] = part_of(old, to, end);
+        if (is_hit)
+            write_free(old);
+        for (uint32_t i = 0; i < 2; i++) {
+            if (kept[i] == NULL)
+                continue;
+            kept[i]->next = NULL;
+            *file->unsynced_tail = kept[i];
+            file->unsynced_tail = &kept[i]->next;
+        }
+        old = next;
+    }
+}
+
 void disk_write_done(struct disk_write *write, uint64_t done_bytes, bool is_durable)
 {
     struct file *file = write->file;
@@ -286,6 +327,7 @@ void disk_write_done(struct disk_write *write, uint64_t done_bytes, bool is_dura
     grow(file, write->offset + done_bytes);
     memcpy(file->data + write->offset, write->data, done_bytes);
     if (is_durable) {
+        supersede(file, write->offset, write->offset + done_bytes);
         put_medium(file, write->data, write->offset, done_bytes);
         write_free(write);
         return;

@@ -700,7 +700,7 @@ static void run_part(uint64_t part)
         if (seed % PARTS == part && !run_seed_apart(seed))
             cr_expect_fail("TEST_SEED=%" PRIu64 " fails", seed);
     }
-    cr_assert(last < 400 || *moved_count > 0, "compaction never ran");
+    cr_assert(only != 0 || last < 400 || *moved_count > 0, "compaction never ran");
     if (is_tracing())
         fprintf(stderr, "%" PRIu64 " records were moved\n", *moved_count);
 }
