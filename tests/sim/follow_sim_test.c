@@ -14,16 +14,15 @@
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/hash.h"
 #include "core/json.h"
 #include "core/text.h"
 #include "tests/kv/recorder.h"
+#include "tests/sim/seeds.h"
 #include "tests/sim/sim.h"
 
 #define SIM_PATH "/data"
@@ -539,31 +538,11 @@ static void run_seed(uint64_t seed)
     sim_end();
 }
 
-/* True when the seed's process ended well. */
-static bool run_seed_apart(uint64_t seed)
-{
-    pid_t child = fork();
-    cr_assert(child >= 0);
-    if (child == 0) {
-        struct sigaction action = {.sa_handler = SIG_DFL};
-        (void)sigaction(SIGABRT, &action, NULL);
-        run_seed(seed);
-        _exit(0);
-    }
-    int how = 0;
-    cr_assert(waitpid(child, &how, 0) == child);
-    if (WIFSIGNALED(how))
-        fprintf(stderr, "TEST_SEED=%" PRIu64 ": %s\n", seed, strsignal(WTERMSIG(how)));
-    return WIFEXITED(how) && WEXITSTATUS(how) == 0;
-}
-
 static void run_part(uint64_t part)
 {
-    const char *only = getenv("TEST_SEED"), *many = getenv("TEST_SEEDS");
-    uint64_t first = only != NULL ? strtoull(only, NULL, 10) : 1;
-    uint64_t last = only != NULL ? first : many != NULL ? strtoull(many, NULL, 10) : 1000;
-    for (uint64_t seed = first; seed <= last; seed++) {
-        if (seed % PARTS == part && !run_seed_apart(seed))
+    struct seeds seeds = seeds_from_environment();
+    for (uint64_t seed = seeds.first; seed <= seeds.last; seed++) {
+        if (seed % PARTS == part && !seed_run_apart(seed, run_seed))
             cr_expect_fail("TEST_SEED=%" PRIu64 " fails", seed);
     }
 }

@@ -12,15 +12,13 @@
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "core/hash.h"
 #include "tests/sim/kv_clients.h"
+#include "tests/sim/seeds.h"
 #include "tests/sim/sim.h"
 
 #define SIM_PATH "/data"
@@ -663,44 +661,17 @@ static void run_seed(uint64_t seed)
     sim_end();
 }
 
-/* True when the seed's process ended well. */
-static bool run_seed_apart(uint64_t seed)
-{
-    pid_t child = fork();
-    cr_assert(child >= 0);
-    if (child == 0) {
-        struct sigaction action = {.sa_handler = SIG_DFL};
-        (void)sigaction(SIGABRT, &action,
-                        NULL); /* not Criterion's, which would tell of a crashed test */
-        run_seed(seed);
-        _exit(0);
-    }
-    int how = 0;
-    cr_assert(waitpid(child, &how, 0) == child);
-    if (WIFSIGNALED(how))
-        fprintf(stderr, "TEST_SEED=%" PRIu64 ": %s\n", seed, strsignal(WTERMSIG(how)));
-    return WIFEXITED(how) && WEXITSTATUS(how) == 0;
-}
-
-static uint64_t from_environment(const char *name, uint64_t otherwise)
-{
-    const char *text = getenv(name);
-    return text == NULL ? otherwise : strtoull(text, NULL, 10);
-}
-
 static void run_part(uint64_t part)
 {
-    uint64_t only = from_environment("TEST_SEED", 0);
-    uint64_t first = only != 0 ? only : 1;
-    uint64_t last = only != 0 ? only : from_environment("TEST_SEEDS", 1000);
+    struct seeds seeds = seeds_from_environment();
     moved_count =
         mmap(NULL, sizeof *moved_count, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     cr_assert(moved_count != MAP_FAILED);
-    for (uint64_t seed = first; seed <= last; seed++) {
-        if (seed % PARTS == part && !run_seed_apart(seed))
+    for (uint64_t seed = seeds.first; seed <= seeds.last; seed++) {
+        if (seed % PARTS == part && !seed_run_apart(seed, run_seed))
             cr_expect_fail("TEST_SEED=%" PRIu64 " fails", seed);
     }
-    cr_assert(only != 0 || last < 400 || *moved_count > 0, "compaction never ran");
+    cr_assert(seeds.is_only_one || seeds.last < 400 || *moved_count > 0, "compaction never ran");
     if (is_tracing())
         fprintf(stderr, "%" PRIu64 " records were moved\n", *moved_count);
 }
