@@ -13,8 +13,8 @@
  * at most once for each that is freed. A segment with removals can not go before those with lower ids, of all shards: if it
  * is the best, the lowest segment is emptied instead, whatever lives there, and the other shards are asked to do so too.
  *
- * Pace: a slice of SLICE_BYTES each PAUSE_NS, so that puts are little slower; without pauses where the disk is full, or the log
- * far above what it should weigh. On a full disk a victim must fit what the active segment still takes.
+ * Pace: a slice of SLICE_BYTES each PAUSE_NS, so that puts are little slower; without pauses where the disk is full. There a victim
+ * must fit what the active segment still takes.
  *
  * Keeps:   a victim counts as living while it is read. Damage in it is told and leaves it as it is.
  * Owns:    the window, the victim's descriptor, what waits to be durable at its new place. Runs on: the store's shard.
